@@ -1,0 +1,1 @@
+"""Covey: the machines you own, as one private cloud."""

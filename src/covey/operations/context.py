@@ -1,0 +1,66 @@
+"""What an operation is given besides its arguments: the caller, the deadline and the services."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from covey.errors import DeadlineExceededError, LockedError
+from covey.operations.access import Caller
+
+T = TypeVar("T")
+
+
+class Services:
+    """The running node's services, found by their type."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[type, object] = {}
+
+    def provide(self, kind: type[T], service: T) -> None:
+        """Offer `service` to operations that ask for `kind`."""
+        self._by_type[kind] = service
+
+    def withdraw(self, kind: type) -> None:
+        """Take a service back; asking for it then says that the node is locked."""
+        self._by_type.pop(kind, None)
+
+    def get(self, kind: type[T]) -> T:
+        """Return the service of this type; raises `LockedError` while it is withdrawn."""
+        try:
+            return cast("T", self._by_type[kind])
+        except KeyError:
+            raise LockedError(
+                "This node is locked: its keys are not in memory.",
+                hint="Run: covey unlock",
+            ) from None
+
+
+def _ignore_progress(_message: str) -> None:
+    """Drop progress when nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call of one operation; `deadline` is in seconds of `time.monotonic()`."""
+
+    caller: Caller
+    services: Services
+    request_id: str
+    deadline: float | None = None
+    progress: Callable[[str], None] = field(default=_ignore_progress)
+
+    def service(self, kind: type[T]) -> T:
+        """Return the running node's service of this type."""
+        return self.services.get(kind)
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, or None; raises `DeadlineExceededError` when it has passed."""
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError("The call's deadline has passed.")
+        return left

@@ -1,0 +1,181 @@
+"""What the store asks of others: keys, trust, the roster, a channel to a peer, durable storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from covey.store.api import NodeId
+from covey.store.entry import Entry
+
+
+class DataKeys(Protocol):
+    """The fleet's data keys by generation; a relay has none."""
+
+    def current(self) -> tuple[bytes, bytes] | None:
+        """Return `(generation id, 32-byte key)` that new entries are sealed with."""
+
+    def key(self, generation: bytes) -> bytes | None:
+        """Return the key of a generation, or None if it was never given to this node."""
+
+    def generations(self) -> Sequence[bytes]:
+        """Return the ids of all generations held, newest first."""
+
+
+class Trust(Protocol):
+    """Whose logs are accepted, and how far."""
+
+    def public_key(self, origin: NodeId) -> Ed25519PublicKey | None:
+        """Return the signing key of a member, present or removed, or None if unknown."""
+
+    def cutoff(self, origin: NodeId) -> int | None:
+        """Return the last sequence number accepted of a removed member, None if not removed."""
+
+
+class Signer(Protocol):
+    """This node as the origin of a log."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's id."""
+
+    @property
+    def signing_key(self) -> Ed25519PrivateKey:
+        """The key that signs the heads of this node's log."""
+
+
+class RosterPort(Protocol):
+    """The signed membership statements, exchanged whole beside the log (a grow-only map)."""
+
+    def digest(self) -> bytes:
+        """Return a digest of all statements held: equal digests need no exchange."""
+
+    def export(self) -> list[bytes]:
+        """Return all statements."""
+
+    async def merge(self, statements: Sequence[bytes]) -> bool:
+        """Take in statements that verify, ignore and report the others; True if any was new."""
+
+
+class Channel(Protocol):
+    """Ordered, authenticated frames to one peer. Both methods raise `UnreachableError` at its end."""
+
+    @property
+    def peer(self) -> NodeId:
+        """The peer's node id, as its certificate proves."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame; waits while the peer does not read (back-pressure)."""
+
+    async def receive(self) -> bytes:
+        """Return the next frame."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """A version of a key that nothing known supersedes: `context` is what it supersedes.
+
+    `context` maps an origin to the highest sequence number of this key seen from it when the
+    version was written (a dotted version vector).
+    """
+
+    collection: str
+    key: str
+    origin: NodeId
+    seq: int
+    hlc: int
+    context: Mapping[NodeId, int]
+    value: bytes | None
+
+
+class ChainHead(msgspec.Struct, frozen=True):
+    """How far an origin's log is held, and the chain's value there."""
+
+    seq: int
+    chain: bytes
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """An entry set aside: its place in the log is held by a stub, `reason` is for people."""
+
+    origin: NodeId
+    seq: int
+    reason: str
+    frame: bytes
+
+
+class LogWriter(Protocol):
+    """The writes of one transaction; nothing is visible or durable before it ends well."""
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry (or replace the stub at its place)."""
+
+    def set_head(self, origin: NodeId, head: ChainHead) -> None:
+        """Record how far an origin's log is held."""
+
+    def set_leaves(self, collection: str, key: str, leaves: Sequence[Leaf]) -> None:
+        """Replace the current versions of one key."""
+
+    def drop_payload(self, origin: NodeId, seq: int) -> None:
+        """Turn an entry into a stub (compaction)."""
+
+    def quarantine(self, item: Quarantined) -> None:
+        """Set an entry aside."""
+
+    def release(self, origin: NodeId, seq: int) -> None:
+        """Remove an entry from quarantine."""
+
+
+class LogStorage(Protocol):
+    """Durable storage of logs and of the fold over them.
+
+    All methods are synchronous. Reads may be called from any thread; `transaction` from the one
+    writer thread alone, and reads inside it see its writes. Raises `StorageError` (full disk,
+    input/output) and `DamagedError`.
+    """
+
+    def transaction(self) -> AbstractContextManager[LogWriter]:
+        """Begin a transaction; commits durably on a clean exit, rolls back otherwise."""
+
+    def heads(self) -> dict[NodeId, ChainHead]:
+        """Return how far each origin's log is held."""
+
+    def read(self, origin: NodeId, after: int, limit: int) -> list[Entry]:
+        """Return entries of one origin in order, from `after` + 1."""
+
+    def read_by_key_hash(self, collection: str, hashes: Sequence[bytes]) -> list[Entry]:
+        """Return all entries, of every origin, with one of these key hashes."""
+
+    def leaves(self, collection: str, key: str) -> list[Leaf]:
+        """Return the current versions of one key."""
+
+    def scan_leaves(self, collection: str, prefix: str) -> Iterator[Leaf]:
+        """Yield current versions whose key starts with `prefix`, in key order."""
+
+    def contested(self, collection: str) -> list[str]:
+        """Return the keys with more than one current version."""
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return all entries set aside."""
+
+
+class LocalState(Protocol):
+    """Small durable state of this node alone (invitations, last known addresses); not replicated."""
+
+    def get_local(self, namespace: str, key: str) -> bytes | None:
+        """Return a value or None."""
+
+    def scan_local(self, namespace: str) -> list[tuple[str, bytes]]:
+        """Return all keys and values of a namespace in key order."""
+
+    async def put_local(self, namespace: str, key: str, value: bytes | None) -> None:
+        """Set a value durably; None deletes."""
+
+    async def take_local(self, namespace: str, key: str) -> bytes | None:
+        """Delete and return a value in one step: of many takers, one gets it."""

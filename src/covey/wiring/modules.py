@@ -1,0 +1,7 @@
+"""The modules whose operations a node offers; registration is this tuple and nothing else."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+OPERATION_MODULES: tuple[ModuleType, ...] = ()
