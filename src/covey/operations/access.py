@@ -53,7 +53,8 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
     """Raise `RefusedError` unless `caller` may run the operation."""
     if caller.kind is CallerKind.ANONYMOUS or caller.role < required:
         raise RefusedError(
-            f"{operation_name} needs the role {required.label}; {caller.name} is {caller.role.label}.",
+            f"{operation_name} needs the role {required.label}; "
+            f"{caller.name} is {caller.role.label}.",
             hint="Ask an admin for a token with that role: covey token create --role "
             f"{required.label}",
             details={"operation": operation_name, "required": required.label},

@@ -57,7 +57,7 @@ class Context:
         return self.services.get(kind)
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, or None; raises `DeadlineExceededError` when it has passed."""
+        """Seconds until the deadline, or None; raises `DeadlineExceededError` after it."""
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()

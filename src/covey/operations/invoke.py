@@ -54,7 +54,7 @@ async def invoke(
 async def stream(
     operation: Operation, arguments: msgspec.Struct, context: Context, audit: AuditSink
 ) -> AsyncIterator[Any]:
-    """Run a streaming operation; the audit entry is written when the stream begins or is refused."""
+    """Run a streaming operation; it is audited when the stream begins or is refused."""
     try:
         authorize(context.caller, operation.name, operation.access)
     except CoveyError as error:

@@ -95,6 +95,4 @@ def _arguments(name: str, parameters: list[Parameter]) -> type[msgspec.Struct]:
         else:
             fields.append((item.name, item.annotation, item.default))
     title = "".join(part.capitalize() for part in re.split(r"[._-]", name)) + "Arguments"
-    return msgspec.defstruct(
-        title, fields, kw_only=True, frozen=True, forbid_unknown_fields=True
-    )
+    return msgspec.defstruct(title, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)

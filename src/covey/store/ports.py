@@ -62,7 +62,7 @@ class RosterPort(Protocol):
 
 
 class Channel(Protocol):
-    """Ordered, authenticated frames to one peer. Both methods raise `UnreachableError` at its end."""
+    """Ordered, authenticated frames to a peer; its methods raise `UnreachableError` at its end."""
 
     @property
     def peer(self) -> NodeId:
@@ -166,7 +166,7 @@ class LogStorage(Protocol):
 
 
 class LocalState(Protocol):
-    """Small durable state of this node alone (invitations, last known addresses); not replicated."""
+    """Small durable state of this node alone (invitations, known addresses); not replicated."""
 
     def get_local(self, namespace: str, key: str) -> bytes | None:
         """Return a value or None."""
