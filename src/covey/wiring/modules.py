@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-OPERATION_MODULES: tuple[ModuleType, ...] = ()
+from covey.fleet import node_operations
+
+OPERATION_MODULES: tuple[ModuleType, ...] = (node_operations,)

@@ -1,0 +1,134 @@
+"""What a running node tells of itself and lets its owner do to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from covey.operations.secret import Secret
+
+
+class NodeState(StrEnum):
+    """`ready` serves everything, `locked` waits for its keys, `removed` left the fleet."""
+
+    READY = "ready"
+    LOCKED = "locked"
+    REMOVED = "removed"
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """A node at one moment; what only an unlocked node knows is null while it is locked."""
+
+    state: NodeState
+    name: str | None
+    node_id: str
+    fleet_id: str
+    kind: str | None
+    role: str | None
+    version: str
+    pid: int
+    started_at: str
+    uptime_seconds: int
+    listen: list[str]
+    socket: str
+    home: str
+    members: int | None
+    peers_connected: int | None
+    entries: int | None
+    conflicts: int | None
+    database_bytes: int | None
+    certificate_expires_at: str | None
+    warnings: list[str]
+
+
+class CheckState(StrEnum):
+    """The outcome of one check of `covey doctor`."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that can be wrong, whether it is, and the fix."""
+
+    name: str
+    state: CheckState
+    message: str
+    fix: str | None = None
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another member as this node sees it."""
+
+    node_id: str
+    name: str | None
+    kind: str
+    state: str
+    address: str | None
+    direction: str | None
+    connected_at: str | None
+    last_seen_at: str | None
+    round_trip_ms: float | None
+    clock_skew_ms: int | None
+    entries_sent: int
+    entries_received: int
+    entries_behind: int
+    last_error: str | None
+
+
+class SyncReport(msgspec.Struct, frozen=True):
+    """Which peers this node is level with after a sync."""
+
+    level_with: list[str]
+    not_level: list[str]
+    unreachable: list[str]
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line of the node's log."""
+
+    line: str
+
+
+class ConfigKey(msgspec.Struct, frozen=True):
+    """One setting: its value now, where that comes from, and its default."""
+
+    key: str
+    value: str
+    source: str
+    default: str
+    help: str
+
+
+class ConfigFile(msgspec.Struct, frozen=True):
+    """Where the settings file is, and what is wrong with it, if anything."""
+
+    path: str
+    exists: bool
+    problem: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done, for people."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeActions:
+    """The running node, as its operations use it; `wiring` supplies each."""
+
+    status: Callable[[], NodeStatus]
+    checks: Callable[[], Awaitable[list[Check]]]
+    lock: Callable[[], Awaitable[None]]
+    unlock: Callable[[Secret], Awaitable[None]]
+    shutdown: Callable[[], None]
+    log_lines: Callable[[int, bool], AsyncIterator[str]]
+    config: Callable[[], list[ConfigKey]]
+    config_file: Callable[[], ConfigFile]
+    peers: Callable[[], list[Peer]]
+    sync: Callable[[float], Awaitable[SyncReport]]

@@ -1,0 +1,180 @@
+"""The peer port's routes: join, recover and renew by request, replicate by WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from covey.errors import CoveyError, RateLimitedError, RefusedError, TooLargeError
+from covey.surfaces.peer.service import (
+    AUTHORITY_PATH,
+    CHALLENGE_PATH,
+    JOIN_PATH,
+    MAX_REQUEST_BYTES,
+    RECOVER_PATH,
+    RENEW_PATH,
+    REPLICATE_PATH,
+    ChannelClosedError,
+    PeerService,
+)
+
+CertificateOf = Callable[[Mapping[str, Any]], bytes | None]
+_REFUSED = 4403
+_TRIES_PER_MINUTE = 20
+_MOST_ADDRESSES = 10_000
+
+
+class Attempts:
+    """Limits requests of strangers by address: a fixed budget that refills each minute."""
+
+    def __init__(self, per_minute: int = _TRIES_PER_MINUTE) -> None:
+        self._per_minute = per_minute
+        self._spent: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def spend(self, address: str) -> None:
+        """Count one request; raises `RateLimitedError` when the minute's budget is spent."""
+        now = monotonic()
+        began, count = self._spent.pop(address, (now, 0))
+        if now - began >= 60:
+            began, count = now, 0
+        self._spent[address] = (began, count + 1)
+        if len(self._spent) > _MOST_ADDRESSES:
+            self._spent.popitem(last=False)
+        if count >= self._per_minute:
+            wait = max(1, round(60 - (now - began)))
+            raise RateLimitedError(
+                "Too many attempts from this address.",
+                hint=f"Try again in {wait} s.",
+                details={"retry_after": wait},
+            )
+
+
+def peer_routes(service: PeerService, certificate_of: CertificateOf) -> list[BaseRoute]:
+    """Return the routes; `certificate_of` reads the TLS client certificate from an ASGI scope."""
+    attempts = Attempts()
+
+    def posted(handle: Callable[[bytes, str], Awaitable[bytes]]) -> Any:
+        async def endpoint(request: Request) -> Response:
+            address = _address(request.client)
+            try:
+                attempts.spend(address)
+                answer = await handle(await _body(request), address)
+            except CoveyError as error:
+                return _refusal(error)
+            return Response(answer, media_type="application/octet-stream")
+
+        return endpoint
+
+    async def authority(_request: Request) -> Response:
+        return Response(service.authority(), media_type="application/x-pem-file")
+
+    async def challenge(_body: bytes, address: str) -> bytes:
+        return await service.challenge(address)
+
+    async def replicate(socket: WebSocket) -> None:
+        certificate = certificate_of(socket.scope)
+        try:
+            if certificate is None:
+                raise RefusedError("Replication needs a member's certificate.")
+            peer = service.member(certificate)
+        except CoveyError as error:
+            await socket.close(_REFUSED, error.message[:120])
+            return
+        await socket.accept()
+        channel = AcceptedChannel(peer, socket)
+        try:
+            await service.replicate(channel, _address(socket.client))
+        finally:
+            await channel.close()
+
+    return [
+        Route(AUTHORITY_PATH, authority, methods=["GET"]),
+        Route(CHALLENGE_PATH, posted(challenge), methods=["POST"]),
+        Route(JOIN_PATH, posted(service.join), methods=["POST"]),
+        Route(RECOVER_PATH, posted(service.recover), methods=["POST"]),
+        Route(RENEW_PATH, posted(service.renew), methods=["POST"]),
+        WebSocketRoute(REPLICATE_PATH, replicate),
+    ]
+
+
+class AcceptedChannel:
+    """The accepting side of a channel, over a Starlette WebSocket."""
+
+    def __init__(self, peer: str, socket: WebSocket) -> None:
+        self._peer = peer
+        self._socket = socket
+        self._closed = asyncio.Event()
+
+    @property
+    def peer(self) -> str:
+        """The peer's node id, proved by its certificate."""
+        return self._peer
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame, waiting while the peer does not read."""
+        if self._closed.is_set():
+            raise ChannelClosedError("The connection to the peer is closed.")
+        try:
+            await self._socket.send_bytes(frame)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            raise ChannelClosedError("The peer has gone.") from error
+
+    async def receive(self) -> bytes:
+        """Return the next frame; raises `ChannelClosedError` at the end."""
+        receiving = asyncio.ensure_future(self._socket.receive_bytes())
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({receiving, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not receiving.done():
+                raise ChannelClosedError("The connection to the peer is closed.")
+            return receiving.result()
+        except (WebSocketDisconnect, RuntimeError, KeyError, OSError) as error:
+            raise ChannelClosedError("The peer has gone.") from error
+        finally:
+            receiving.cancel()
+            closing.cancel()
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        try:
+            await self._socket.close()
+        except (RuntimeError, OSError):
+            return
+
+
+def _address(client: Any) -> str:
+    return client.host if client is not None else "local"
+
+
+async def _body(request: Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_REQUEST_BYTES:
+            raise TooLargeError(f"A request here holds at most {MAX_REQUEST_BYTES} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _refusal(error: CoveyError) -> Response:
+    body = {"error": {"code": error.code, "message": error.message, "hint": error.hint,
+                      "details": dict(error.details)}}
+    headers = {}
+    if "retry_after" in error.details:
+        headers["Retry-After"] = str(error.details["retry_after"])
+    return Response(
+        msgspec.json.encode(body), error.http_status, headers, media_type="application/json"
+    )

@@ -1,0 +1,64 @@
+"""What the peer port needs of the node: members, and the three ways in for those who are not."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from covey.errors import UnreachableError
+
+MAX_FRAME_BYTES = 8 << 20
+MAX_REQUEST_BYTES = 256 << 10
+AUTHORITY_PATH = "/peer/v1/authority"
+JOIN_PATH = "/peer/v1/join"
+RECOVER_PATH = "/peer/v1/recover"
+CHALLENGE_PATH = "/peer/v1/challenge"
+RENEW_PATH = "/peer/v1/renew"
+REPLICATE_PATH = "/peer/v1/replicate"
+
+
+class ChannelClosedError(UnreachableError):
+    """The connection to the peer has ended."""
+
+    code = "channel_closed"
+
+
+class PeerChannel(Protocol):
+    """Ordered frames to one authenticated peer."""
+
+    @property
+    def peer(self) -> str:
+        """The peer's node id, proved by its certificate."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame, waiting while the peer does not read."""
+
+    async def receive(self) -> bytes:
+        """Return the next frame; raises `ChannelClosedError` at the end."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+class PeerService(Protocol):
+    """The node behind the peer port. Each raises `CoveyError` with a message fit for the peer."""
+
+    def authority(self) -> bytes:
+        """Return the trusted CA certificates as PEM; public."""
+
+    async def join(self, request: bytes, address: str) -> bytes:
+        """Answer a holder of an invitation."""
+
+    async def challenge(self, address: str) -> bytes:
+        """Return a fresh challenge for a recovery."""
+
+    async def recover(self, request: bytes, address: str) -> bytes:
+        """Answer a holder of the recovery key."""
+
+    async def renew(self, request: bytes, address: str) -> bytes:
+        """Issue a certificate to a member whose own has expired."""
+
+    def member(self, certificate: bytes) -> str:
+        """Return the node id of an active member; raises `RefusedError` for all others."""
+
+    async def replicate(self, channel: PeerChannel, address: str) -> None:
+        """Run a replication session that a member opened."""

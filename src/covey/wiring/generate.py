@@ -1,0 +1,31 @@
+"""Write the files that come from the operations registry, or check that they are fresh."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from covey.operations.document import stale_documents, write_documents
+from covey.operations.registry import Registry
+from covey.wiring.modules import OPERATION_MODULES
+
+
+def main() -> int:
+    """Run `python -m covey.wiring.generate [--check]` from the repository's root."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if a file is stale")
+    arguments = parser.parse_args()
+    registry = Registry.from_modules(OPERATION_MODULES)
+    root = Path.cwd()
+    if not arguments.check:
+        write_documents(registry, root)
+        return 0
+    stale = stale_documents(registry, root)
+    for path in stale:
+        sys.stderr.write(f"{path} is stale. Run: ./dev generate\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
