@@ -1,4 +1,4 @@
-"""The sessions with the other members: dialled, accepted, kept at one for each peer, and reported."""
+"""The sessions with the other members: dialled, accepted, and kept at one for each peer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -115,7 +115,7 @@ class Links:
         return self._peer_at.get(address)
 
     def refresh(self) -> None:
-        """Dial what is newly known, forget what is gone, and drop peers that are members no more."""
+        """Dial what is newly known, forget what is gone, drop peers that are members no more."""
         if self._closing:
             return
         wanted = set(self._addresses())
@@ -208,5 +208,3 @@ class Links:
         if self._links.get(link.peer) is link:
             del self._links[link.peer]
         await link.channel.close()
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -110,9 +111,8 @@ class PeerClient:
                 heartbeat=_HEARTBEAT_S,
             )
             holder = socket.get_extra_info("ssl_object")
-            certificate = holder.getpeercert(binary_form=True) if holder is not None else None
-            if certificate is None:
-                raise RefusedError(f"{address} shows no certificate.")
+            # A required certificate has been verified by now: the handshake fails without one.
+            certificate = holder.getpeercert(binary_form=True)
             return DialledChannel(self._member(certificate), session, socket)
         except CoveyError:
             await session.close()
@@ -151,16 +151,15 @@ async def _request(
             ) as response,
         ):
             answer = await response.content.read(64 * MAX_REQUEST_BYTES)
-            if response.status != 200:
-                raise _refused(address, response.status, answer)
-            return answer
-    except CoveyError:
-        raise
+            status = response.status
     except Exception as error:
         translated = _translate(address, error)
         if translated is None:
             raise
         raise translated from error
+    if status != HTTPStatus.OK:
+        raise _refused(address, status, answer)
+    return answer
 
 
 def _refused(address: str, status: int, answer: bytes) -> CoveyError:

@@ -29,6 +29,7 @@ from covey.surfaces.peer.service import (
 
 CertificateOf = Callable[[Mapping[str, Any]], bytes | None]
 _REFUSED = 4403
+_MINUTE_S = 60
 _TRIES_PER_MINUTE = 20
 _MOST_ADDRESSES = 10_000
 
@@ -44,13 +45,13 @@ class Attempts:
         """Count one request; raises `RateLimitedError` when the minute's budget is spent."""
         now = monotonic()
         began, count = self._spent.pop(address, (now, 0))
-        if now - began >= 60:
+        if now - began >= _MINUTE_S:
             began, count = now, 0
         self._spent[address] = (began, count + 1)
         if len(self._spent) > _MOST_ADDRESSES:
             self._spent.popitem(last=False)
         if count >= self._per_minute:
-            wait = max(1, round(60 - (now - began)))
+            wait = max(1, round(_MINUTE_S - (now - began)))
             raise RateLimitedError(
                 "Too many attempts from this address.",
                 hint=f"Try again in {wait} s.",
@@ -170,8 +171,14 @@ async def _body(request: Request) -> bytes:
 
 
 def _refusal(error: CoveyError) -> Response:
-    body = {"error": {"code": error.code, "message": error.message, "hint": error.hint,
-                      "details": dict(error.details)}}
+    body = {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "details": dict(error.details),
+        }
+    }
     headers = {}
     if "retry_after" in error.details:
         headers["Retry-After"] = str(error.details["retry_after"])
