@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from covey.store.api import NodeId
 from covey.store.entry import Entry
+
+T = TypeVar("T")
 
 
 class DataKeys(Protocol):
@@ -114,7 +116,10 @@ class LogWriter(Protocol):
     """The writes of one transaction; nothing is visible or durable before it ends well."""
 
     def append(self, entry: Entry) -> None:
-        """Add an entry (or replace the stub at its place)."""
+        """Add an entry or replace the stub at its place; an entry held with its payload stays.
+
+        A signature already held at that place is kept when the new entry brings none.
+        """
 
     def set_head(self, origin: NodeId, head: ChainHead) -> None:
         """Record how far an origin's log is held."""
@@ -131,14 +136,23 @@ class LogWriter(Protocol):
     def release(self, origin: NodeId, seq: int) -> None:
         """Remove an entry from quarantine."""
 
+    def hold(self, entry: Entry) -> None:
+        """Keep an appended entry out of the fold until its clock's time has come."""
+
+    def unhold(self, origin: NodeId, seq: int) -> None:
+        """End the holding of an entry."""
+
 
 class LogStorage(Protocol):
     """Durable storage of logs and of the fold over them.
 
-    All methods are synchronous. Reads may be called from any thread; `transaction` from the one
-    writer thread alone, and reads inside it see its writes. Raises `StorageError` (full disk,
+    Reads are synchronous and may be called from any thread; `transaction` from the one writer
+    thread alone, and reads inside it see its writes. Raises `StorageError` (full disk,
     input/output) and `DamagedError`.
     """
+
+    async def commit(self, work: Callable[[LogWriter], T]) -> T:
+        """Run `work` in a transaction in the writer thread; returns after the durable commit."""
 
     def transaction(self) -> AbstractContextManager[LogWriter]:
         """Begin a transaction; commits durably on a clean exit, rolls back otherwise."""
@@ -151,6 +165,24 @@ class LogStorage(Protocol):
 
     def read_by_key_hash(self, collection: str, hashes: Sequence[bytes]) -> list[Entry]:
         """Return all entries, of every origin, with one of these key hashes."""
+
+    def read_by_generation(
+        self, generation: bytes, after: tuple[NodeId, int] | None, limit: int
+    ) -> list[Entry]:
+        """Return entries with a payload sealed under a generation, ordered by origin and seq."""
+
+    def payloads_by_generation(self) -> dict[bytes, int]:
+        """Return how many entries with a payload each generation has."""
+
+    def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
+        """Look through `rows` places of the logs for payloads that are no current version.
+
+        Returns those with an HLC under `before_hlc`, and the cursor to go on from (begin with 0),
+        or None at the end.
+        """
+
+    def held(self, up_to_hlc: int | None = None) -> list[Entry]:
+        """Return the entries kept out of the fold by `hold`, all or those with no later HLC."""
 
     def leaves(self, collection: str, key: str) -> list[Leaf]:
         """Return the current versions of one key."""
