@@ -19,6 +19,9 @@ DIGEST_BYTES = 32
 SIGN_EVERY = 256
 """A commit of many entries signs at least every this many, so that a range read can end soon."""
 
+SIGN_EVERY_BYTES = 1 << 20
+"""It also signs after at most this many bytes of payloads."""
+
 MAX_PAYLOAD_BYTES = 1 << 20
 _HEAD_DOMAIN = b"covey log head v1\0"
 

@@ -37,6 +37,13 @@ class Trust(Protocol):
     def cutoff(self, origin: NodeId) -> int | None:
         """Return the last sequence number accepted of a removed member, None if not removed."""
 
+    def cutoff_chain(self, origin: NodeId) -> bytes | None:
+        """Return the chain's value at the cutoff as the removal states it, None if it does not.
+
+        It proves a removed member's log up to the cutoff to those who hold no signed head there,
+        and stops the removed member from signing another past.
+        """
+
 
 class Signer(Protocol):
     """This node as the origin of a log."""
@@ -62,6 +69,9 @@ class RosterPort(Protocol):
     async def merge(self, statements: Sequence[bytes]) -> bool:
         """Take in statements that verify, ignore and report the others; True if any was new."""
 
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` in the event loop after each change; returns the cancellation."""
+
 
 class Channel(Protocol):
     """Ordered, authenticated frames to a peer; its methods raise `UnreachableError` at its end."""
@@ -84,7 +94,7 @@ class Leaf(msgspec.Struct, frozen=True):
     """A version of a key that nothing known supersedes: `context` is what it supersedes.
 
     `context` maps an origin to the highest sequence number of this key seen from it when the
-    version was written (a dotted version vector).
+    version was written (a dotted version vector), joined with the contexts of its rivals.
     """
 
     collection: str
