@@ -134,8 +134,13 @@ class LogWriter(Protocol):
     def set_head(self, origin: NodeId, head: ChainHead) -> None:
         """Record how far an origin's log is held."""
 
-    def set_leaves(self, collection: str, key: str, leaves: Sequence[Leaf]) -> None:
-        """Replace the current versions of one key."""
+    def set_leaves(
+        self, collection: str, key: str, leaves: Sequence[Leaf], versions: Sequence[Entry] = ()
+    ) -> None:
+        """Replace the current versions of one key.
+
+        `versions` are the entries now found to be versions of it, current or not.
+        """
 
     def drop_payload(self, origin: NodeId, seq: int) -> None:
         """Turn an entry into a stub (compaction)."""
@@ -173,19 +178,19 @@ class LogStorage(Protocol):
     def read(self, origin: NodeId, after: int, limit: int) -> list[Entry]:
         """Return entries of one origin in order, from `after` + 1."""
 
-    def read_by_key_hash(self, collection: str, hashes: Sequence[bytes]) -> list[Entry]:
-        """Return all entries, of every origin, with one of these key hashes."""
+    def versions(self, collection: str, key: str) -> list[Entry]:
+        """Return all entries that `set_leaves` was told to be versions of a key, in any order."""
 
     def read_by_generation(
         self, generation: bytes, after: tuple[NodeId, int] | None, limit: int
     ) -> list[Entry]:
-        """Return entries with a payload sealed under a generation, ordered by origin and seq."""
+        """Return entries with a payload sealed under a generation, in one lasting order."""
 
     def payloads_by_generation(self) -> dict[bytes, int]:
         """Return how many entries with a payload each generation has."""
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
-        """Look through `rows` places of the logs for payloads that are no current version.
+        """Look through `rows` versions that are not current and whose payload is held.
 
         Returns those with an HLC under `before_hlc`, and the cursor to go on from (begin with 0),
         or None at the end.

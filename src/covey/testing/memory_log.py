@@ -31,6 +31,7 @@ class _Tables:
     entries: dict[Place, Entry] = field(default_factory=dict)
     heads: dict[NodeId, ChainHead] = field(default_factory=dict)
     leaves: dict[Key, tuple[Leaf, ...] | None] = field(default_factory=dict)
+    versions: dict[Key, frozenset[Place]] = field(default_factory=dict)
     aside: dict[Place, Quarantined | None] = field(default_factory=dict)
     holding: dict[Place, bool] = field(default_factory=dict)
 
@@ -39,6 +40,8 @@ class _Tables:
         self.entries.update(changes.entries)
         self.heads.update(changes.heads)
         self.leaves.update(changes.leaves)
+        for key, places in changes.versions.items():
+            self.versions[key] = self.versions.get(key, frozenset()) | places
         self.aside.update(changes.aside)
         self.holding.update(changes.holding)
 
@@ -103,17 +106,14 @@ class MemoryLog:
         found.extend(entries[origin, seq] for seq in seqs[:limit])
         return found
 
-    def read_by_key_hash(self, collection: str, hashes: Sequence[bytes]) -> list[Entry]:
-        """Return all entries, of every origin, with one of these key hashes."""
-        wanted = set(hashes)
-        return [
-            entry
-            for _, entry in sorted(self._view().entries.items())
-            if entry.collection == collection and entry.key_hash in wanted
-        ]
+    def versions(self, collection: str, key: str) -> list[Entry]:
+        """Return all entries that are known to be versions of a key."""
+        view = self._view()
+        places = view.versions.get((collection, key), frozenset())
+        return [view.entries[place] for place in sorted(places)]
 
     def read_by_generation(self, generation: bytes, after: Place | None, limit: int) -> list[Entry]:
-        """Return entries with a payload sealed under a generation, ordered by origin and seq."""
+        """Return entries with a payload sealed under a generation, by origin and seq."""
         return [
             entry
             for place, entry in sorted(self._view().entries.items())
@@ -131,20 +131,16 @@ class MemoryLog:
         return counts
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
-        """Look through `rows` places of the logs for payloads that are no current version."""
+        """Look through `rows` versions that are not current and whose payload is held."""
         view = self._view()
         current = {
             (leaf.origin, leaf.seq) for leaves in view.leaves.values() for leaf in leaves or ()
         }
-        places = sorted(view.entries)
-        found = [
-            view.entries[place]
-            for place in places[cursor : cursor + rows]
-            if place not in current
-            and view.entries[place].payload is not None
-            and view.entries[place].hlc < before_hlc
-        ]
-        return found, cursor + rows if cursor + rows < len(places) else None
+        places = sorted(frozenset[Place]().union(*view.versions.values()) - current)
+        entries = [view.entries[place] for place in places]
+        looked = [entry for entry in entries if entry.payload is not None][cursor:]
+        found = [entry for entry in looked[:rows] if entry.hlc < before_hlc]
+        return found, cursor + rows if len(looked) > rows else None
 
     def held(self, up_to_hlc: int | None = None) -> list[Entry]:
         """Return the entries kept out of the fold by `hold`."""
@@ -231,8 +227,13 @@ class _MemoryWriter:
     def set_head(self, origin: NodeId, head: ChainHead) -> None:
         self._changes.heads[origin] = head
 
-    def set_leaves(self, collection: str, key: str, leaves: Sequence[Leaf]) -> None:
-        self._changes.leaves[collection, key] = tuple(leaves)
+    def set_leaves(
+        self, collection: str, key: str, leaves: Sequence[Leaf], versions: Sequence[Entry] = ()
+    ) -> None:
+        place = (collection, key)
+        self._changes.leaves[place] = tuple(leaves)
+        found = frozenset((entry.origin, entry.seq) for entry in versions)
+        self._changes.versions[place] = self._changes.versions.get(place, frozenset()) | found
 
     def drop_payload(self, origin: NodeId, seq: int) -> None:
         present = self._present((origin, seq))
