@@ -1,0 +1,64 @@
+"""The node's HTTP app, put together from what the wiring hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp
+
+from covey.operations.audit import AuditSink
+from covey.operations.context import Services
+from covey.operations.registry import Registry
+from covey.surfaces.http.authentication import Authenticator
+from covey.surfaces.http.endpoints import Endpoints, Gate
+from covey.surfaces.http.guard import Guard
+from covey.surfaces.http.limits import FailedAttempts, RateLimits
+from covey.surfaces.http.metrics import GaugeProvider, Metrics
+from covey.surfaces.http.pages import Pages
+from covey.surfaces.http.routing import Table
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Limits of the API: a rate of 0 is no limit; the timeout is in seconds.
+
+    `allowed_hosts` are names besides `localhost`, the machine's own and IP addresses by which
+    clients on this machine may call the node.
+    """
+
+    rate_limit_per_minute: int = 600
+    failed_authentications_per_minute: int = 10
+    max_body_bytes: int = 1024 * 1024
+    default_timeout: float = 300.0
+    allowed_hosts: tuple[str, ...] = ()
+
+
+def build_app(
+    registry: Registry,
+    services: Services,
+    audit: AuditSink,
+    authenticator: Authenticator,
+    *,
+    settings: HttpSettings,
+    health: Callable[[], str],
+    gauges: GaugeProvider = tuple,
+    extra_routes: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """Return the ASGI app: every operation, the node's own pages, and `extra_routes` before them.
+
+    `health` returns the node's state (`ready`, `locked`, …) for `GET /health`; `gauges` is asked
+    for the node's measurements at each `GET /metrics`.
+    """
+    gate = Gate(
+        authenticator,
+        RateLimits(settings.rate_limit_per_minute),
+        FailedAttempts(settings.failed_authentications_per_minute),
+    )
+    endpoints = Endpoints(gate, services, audit, settings.max_body_bytes, settings.default_timeout)
+    metrics = Metrics(gauges)
+    rows = [row for name in registry for row in endpoints.rows(registry[name])]
+    rows += Pages(gate, registry, metrics, health).rows()
+    router = Router(list(extra_routes), redirect_slashes=False, default=Table(rows))
+    return Guard(router, metrics, settings.allowed_hosts)

@@ -1,0 +1,46 @@
+"""What is known of a connection before any request on it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.types import Scope
+
+_STATE_KEY = "covey.connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One accepted connection; `certificate` is the peer's, DER, verified by TLS, or None.
+
+    `local` is true on this node's own Unix socket, and `peer_uid` is then the user at its other
+    end where the system tells. `stopping` is set when the server begins to stop: whatever is
+    long-lived ends itself then.
+    """
+
+    local: bool = False
+    peer_uid: int | None = None
+    certificate: bytes | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def connection_of(scope: Scope) -> Connection:
+    """Return the scope's connection; of a server other than ours, an anonymous remote one."""
+    state = cast("dict[str, object]", scope.get("state") or {})
+    found = state.get(_STATE_KEY)
+    return found if isinstance(found, Connection) else Connection()
+
+
+def connection_state(connection: Connection) -> dict[str, object]:
+    """Return what a scope's `state` must hold for `connection_of` to find the connection."""
+    return {_STATE_KEY: connection}
+
+
+def address_of(scope: Scope) -> str:
+    """Return the client's address for limits, logs and the audit trail."""
+    if connection_of(scope).local:
+        return "local"
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

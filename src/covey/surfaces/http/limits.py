@@ -1,0 +1,118 @@
+"""Rate limits: token buckets by caller and by address, in bounded memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from covey.errors import RateLimitedError
+from covey.operations.access import Caller, CallerKind
+
+_MOST_BUCKETS = 10_000
+_MINUTE = 60.0
+
+
+class TokenBuckets:
+    """One bucket for each key: `per_minute` tokens, refilled evenly; the least used are forgotten.
+
+    A `per_minute` of 0 is no limit. `clock` returns seconds that never go back.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = float(per_minute)
+        self._rate = per_minute / _MINUTE
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, key: str) -> float:
+        """Return the seconds until the key has a token; 0 if it has one now."""
+        return self._until_one(self._level(key))
+
+    def take(self, key: str) -> float:
+        """Take a token and return 0, or take none and return the seconds until there is one."""
+        level = self._level(key)
+        wait = self._until_one(level)
+        if wait > 0 or self._rate <= 0:
+            return wait
+        self._buckets[key] = (level - 1.0, self._clock())
+        self._buckets.move_to_end(key)
+        while len(self._buckets) > _MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        return 0.0
+
+    def _until_one(self, level: float) -> float:
+        return max(0.0, (1.0 - level) / self._rate) if self._rate > 0 else 0.0
+
+    def _level(self, key: str) -> float:
+        level, since = self._buckets.get(key, (self._size, 0.0))
+        return min(self._size, level + (self._clock() - since) * self._rate)
+
+
+class FailedAttempts:
+    """A stricter bucket by address for credentials that were refused.
+
+    When it is empty, no credential from that address is looked at until it has refilled.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buckets = TokenBuckets(per_minute, clock)
+
+    def check(self, address: str) -> None:
+        """Raise `RateLimitedError` if the address has failed too often."""
+        wait = self._buckets.wait(network_of(address))
+        if wait > 0:
+            raise _limited("Too many wrong tokens came from this address.", wait)
+
+    def count(self, address: str) -> None:
+        """Count one refused credential."""
+        self._buckets.take(network_of(address))
+
+
+class RateLimits:
+    """The limits on requests; this machine's own user on the Unix socket has none."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._callers = TokenBuckets(per_minute, clock)
+        self._addresses = TokenBuckets(per_minute, clock)
+
+    def caller(self, caller: Caller) -> None:
+        """Count a request of a known caller; raises `RateLimitedError`."""
+        if caller.kind is CallerKind.LOCAL:
+            return
+        wait = self._callers.take(f"{caller.kind} {caller.name}")
+        if wait > 0:
+            raise _limited(f"{caller.name} has sent too many requests.", wait)
+
+    def stranger(self, address: str) -> None:
+        """Count a request of nobody known; raises `RateLimitedError`."""
+        wait = self._addresses.take(network_of(address))
+        if wait > 0:
+            raise _limited("Too many requests came from this address.", wait)
+
+
+def network_of(address: str) -> str:
+    """Return what shares one bucket: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+
+
+def _limited(message: str, wait: float) -> RateLimitedError:
+    seconds = max(1, math.ceil(wait))
+    return RateLimitedError(
+        message,
+        hint=f"Try again in {seconds} s; api.rate_limit_per_minute in covey.toml sets the limit.",
+        details={"retry_after": seconds},
+    )
