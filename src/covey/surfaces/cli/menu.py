@@ -1,0 +1,97 @@
+"""The shape of the command tree that the operations do not tell: aliases, order, local commands."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "audit": ("audit", "list"),
+    "delete": ("env", "unset"),
+    "doctor": ("node", "doctor"),
+    "export": ("env", "export"),
+    "get": ("env", "get"),
+    "invite": ("fleet", "invite"),
+    "list": ("env", "list"),
+    "lock": ("node", "lock"),
+    "peers": ("peers", "list"),
+    "run": ("env", "run"),
+    "set": ("env", "set"),
+    "shutdown": ("node", "shutdown"),
+    "status": ("node", "status"),
+    "sync": ("sync", "now"),
+    "unlock": ("node", "unlock"),
+}
+"""Short names at the top level, and the commands that they stand for."""
+
+
+class LocalCommand(NamedTuple):
+    """A command made by hand: its builder as `module:function` below this package."""
+
+    builder: str
+    summary: str
+
+
+LOCAL: dict[tuple[str, ...], LocalCommand] = {
+    ("agent", "install"): LocalCommand(
+        "agent_service:install", "Start the daemon with the machine."
+    ),
+    ("agent", "logs"): LocalCommand("agent_logs:logs", "Show the daemon's log."),
+    ("agent", "start"): LocalCommand("agent:start", "Start the daemon in the background."),
+    ("agent", "status"): LocalCommand("agent:status", "Say whether the daemon runs."),
+    ("agent", "stop"): LocalCommand("agent:stop", "Stop the daemon within ten seconds."),
+    ("agent", "uninstall"): LocalCommand(
+        "agent_service:uninstall", "Remove what `agent install` made."
+    ),
+    ("completion",): LocalCommand(
+        "completion_command:completion", "Print a shell's completion script."
+    ),
+    ("config", "check"): LocalCommand("config_commands:check", "Check the settings for mistakes."),
+    ("config", "path"): LocalCommand("config_commands:path", "Print where the settings file is."),
+    ("config", "show"): LocalCommand("config_commands:show", "Show every setting and its origin."),
+    ("init",): LocalCommand("membership:init", "Make a new fleet with this machine in it."),
+    ("join",): LocalCommand("membership:join", "Join a fleet with an invitation."),
+    ("recover",): LocalCommand("membership:recover", "Regain a fleet with its recovery key."),
+    ("shell-init",): LocalCommand("shell_init:shell_init", "Print the hook for a shell's rc file."),
+    ("up",): LocalCommand("up:up", "Run the daemon in this terminal."),
+}
+"""Commands that stand beside the operations; some of them work without a daemon."""
+
+FRONT_ENDS: dict[str, LocalCommand] = {
+    "env.get": LocalCommand("env_get:get", "Print the value of one variable."),
+    "env.import": LocalCommand("env_files:import_", "Import variables from a file."),
+    "env.set": LocalCommand("env_set:set_", "Set variables, each as NAME=VALUE."),
+    "node.unlock": LocalCommand("unlock:unlock", "Open the node's keys with the master password."),
+}
+"""Hand-made commands that stand in for an operation's own."""
+
+VIEWS: dict[str, str] = {
+    "node.doctor": "views:doctor",
+    "node.logs": "views:log_line",
+    "node.status": "views:status",
+}
+"""How the results of some operations are shown to people."""
+
+GROUPS: dict[str, str] = {
+    "agent": "The daemon in the background.",
+    "audit": "Who did what, and when.",
+    "config": "The settings of this machine.",
+    "env": "Environment variables that follow you.",
+    "fleet": "The machines of the fleet.",
+    "node": "The node that runs here.",
+    "peers": "The other machines, as this one sees them.",
+    "sync": "Exchange changes with the other machines.",
+    "token": "Tokens for the HTTP interface.",
+}
+"""What each group of commands is about."""
+
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Start", ("init", "join", "up", "agent", "status", "doctor")),
+    ("Variables", ("env", "get", "set", "delete", "list", "export", "run", "shell-init")),
+    ("Machines", ("fleet", "invite", "peers", "sync", "recover")),
+    ("Access", ("token", "audit", "lock", "unlock")),
+    ("This program", ("config", "completion", "shutdown")),
+)
+"""The sections of `covey --help`; commands in none of them come under "More"."""
+
+HIDDEN = frozenset({"node"})
+"""Groups that `covey --help` leaves out, because their commands have shorter names."""

@@ -1,0 +1,198 @@
+"""Make a click command from an operation's description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from covey.operations.command_document import Command, CommandParameter
+from covey.operations.secret import Secret
+from covey.surfaces.cli import help as pages
+from covey.surfaces.cli.options import GLOBAL_FLAGS, global_options
+from covey.surfaces.cli.run_operation import run_operation
+from covey.surfaces.cli.secrets_input import ask, read_stdin_line
+from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.values import ParameterValue
+
+CONTEXT: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": pages.WIDTH,
+}
+
+Values = dict[str, Any]
+
+
+class DescribedCommand(click.Command):
+    """A command with our help page."""
+
+    def __init__(
+        self,
+        name: str,
+        callback: Callable[..., Any],
+        params: Sequence[click.Parameter],
+        *,
+        summary: str,
+        description: str = "",
+        examples: Sequence[str] = (),
+        arguments: Sequence[tuple[str, str]] = (),
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        taken = frozenset(flag for param in params for flag in param.opts)
+        super().__init__(
+            name=name,
+            callback=callback,
+            params=[*params, *global_options(taken)],
+            help=summary,
+            context_settings={**CONTEXT, **(context or {})},
+        )
+        self._description = description
+        self._examples = examples
+        self._arguments = arguments
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help page."""
+        pages.format_command(
+            self,
+            ctx,
+            formatter,
+            description=self._description,
+            examples=self._examples,
+            arguments=self._arguments,
+        )
+
+
+def operation_command(
+    session: Session,
+    command: Command,
+    *,
+    adjust: Callable[[Values], Values] | None = None,
+    leave_out: frozenset[str] = frozenset(),
+) -> click.Command:
+    """Make the command; `adjust` changes the values before they are sent."""
+    described = [param for param in command.params if param.name not in leave_out]
+
+    def run(**given: Any) -> None:
+        values = {param.name: _value(param, given) for param in described}
+        run_operation(session, command, adjust(values) if adjust else values)
+
+    return DescribedCommand(
+        command.path[-1],
+        run,
+        click_params(described, paginated=command.paginated),
+        summary=command.summary,
+        description=command.description,
+        examples=command.examples,
+        arguments=[
+            (metavar(param), param.help)
+            for param in described
+            if param.kind == "argument" and not param.secret and param.help
+        ],
+    )
+
+
+def click_params(
+    described: Sequence[CommandParameter], *, paginated: bool = False
+) -> list[click.Parameter]:
+    """Make click's parameters: arguments first, then options."""
+    params: list[click.Parameter] = []
+    for param in described:
+        if param.secret:
+            params.append(_stdin_flag(param))
+        elif param.kind == "argument":
+            params.append(_argument(param))
+        elif paginated and param.name == "limit":
+            params.append(
+                click.Option(
+                    ["--limit", "limit"],
+                    type=click.IntRange(min=1),
+                    metavar="N",
+                    help="Most items in all; every page is fetched otherwise.",
+                )
+            )
+        else:
+            params.append(_option(param))
+    return params
+
+
+def metavar(param: CommandParameter) -> str:
+    """Return how an argument is written in a usage line."""
+    return param.name.upper().replace("_", "-")
+
+
+def stdin_flag(param: CommandParameter) -> str:
+    """Return the flag that reads a secret from standard input."""
+    return f"--{param.name.replace('_', '-')}-stdin"
+
+
+def _argument(param: CommandParameter) -> click.Argument:
+    return click.Argument(
+        [param.name],
+        type=ParameterValue(param),
+        required=param.required,
+        nargs=-1 if param.repeated else 1,
+        metavar=metavar(param) + ("…" if param.repeated else ""),
+    )
+
+
+def _option(param: CommandParameter) -> click.Option:
+    text = _with_default(param)
+    if param.type == "boolean" and not param.required:
+        negative = param.flag.startswith("--no-") and param.default is True
+        return click.Option(
+            [param.flag, param.name], is_flag=True, flag_value=not negative, default=None, help=text
+        )
+    return click.Option(
+        [_flag(param), param.name],
+        type=ParameterValue(param),
+        required=param.required,
+        multiple=param.repeated or param.type == "mapping",
+        help=text,
+    )
+
+
+def _flag(param: CommandParameter) -> str:
+    """Return the option's flag; one that is the program's own gets a longer name."""
+    flag = param.flag or f"--{param.name.replace('_', '-')}"
+    return f"{flag}-value" if flag in GLOBAL_FLAGS else flag
+
+
+def _with_default(param: CommandParameter) -> str:
+    default = param.default
+    if param.required or default is None or default in ("", [], {}) or isinstance(default, bool):
+        return param.help
+    shown = ", ".join(map(str, default)) if isinstance(default, list) else f"{default}"
+    return f"{param.help} Default: {shown}.".strip()
+
+
+def _stdin_flag(param: CommandParameter) -> click.Option:
+    about = param.help.rstrip(".") or metavar(param).lower()
+    return click.Option(
+        [stdin_flag(param), param.name],
+        is_flag=True,
+        help=f"{about}: from the first line of standard input, instead of a prompt.",
+    )
+
+
+def _value(param: CommandParameter, given: Mapping[str, Any]) -> Any:
+    value = given.get(param.name)
+    if param.secret:
+        return _secret(param, from_stdin=bool(value))
+    if param.type == "mapping":
+        return dict(value) if value else None
+    if param.repeated:
+        return list(value) if value else None
+    return value
+
+
+def _secret(param: CommandParameter, *, from_stdin: bool) -> str | None:
+    label = param.help.rstrip(".") or metavar(param).capitalize()
+    found: Secret
+    if from_stdin:
+        found = read_stdin_line(label.lower())
+    elif param.required:
+        found = ask(label, otherwise=f"Send it by {stdin_flag(param)}.")
+    else:
+        return None
+    return found.reveal()
