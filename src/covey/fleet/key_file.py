@@ -69,5 +69,5 @@ def _check(path: Path, mode: os.stat_result, content: bytes) -> None:
     if len(content) < MIN_KEY_BYTES:
         raise RefusedError(
             f"The key file {path} is too short to be safe: {len(content)} bytes.",
-            hint=f"It needs at least {MIN_KEY_BYTES} random bytes; Covey makes one if it is absent.",
+            hint=f"It needs {MIN_KEY_BYTES} random bytes; Covey makes one where none is.",
         )
