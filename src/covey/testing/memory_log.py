@@ -136,11 +136,15 @@ class MemoryLog:
         current = {
             (leaf.origin, leaf.seq) for leaves in view.leaves.values() for leaf in leaves or ()
         }
-        places = sorted(frozenset[Place]().union(*view.versions.values()) - current)
-        entries = [view.entries[place] for place in places]
-        looked = [entry for entry in entries if entry.payload is not None][cursor:]
-        found = [entry for entry in looked[:rows] if entry.hlc < before_hlc]
-        return found, cursor + rows if len(looked) > rows else None
+        places = sorted(frozenset[Place]().union(*view.versions.values()))
+        found = [
+            view.entries[place]
+            for place in places[cursor : cursor + rows]
+            if place not in current
+            and view.entries[place].payload is not None
+            and view.entries[place].hlc < before_hlc
+        ]
+        return found, cursor + rows if cursor + rows < len(places) else None
 
     def held(self, up_to_hlc: int | None = None) -> list[Entry]:
         """Return the entries kept out of the fold by `hold`."""

@@ -1,0 +1,216 @@
+"""The logs and the fold over them in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import apsw
+
+from covey.engines.sqlite.database import Database, fetch
+from covey.engines.sqlite.log_writer import SqliteLogWriter, leaf_of, read_leaves
+from covey.engines.sqlite.rows import ENTRY_COLUMNS, LogLabels, entry_id
+from covey.engines.sqlite.schema import SEQ_BITS, VersionState
+from covey.errors import StorageError
+from covey.store.api import NodeId
+from covey.store.entry import Entry
+from covey.store.ports import ChainHead, Leaf, LogWriter, Quarantined
+
+T = TypeVar("T")
+
+_SCAN_ROWS = 256
+_ENTRY = f"SELECT {ENTRY_COLUMNS} FROM entry"  # noqa: S608 - the columns are this package's
+_E_COLUMNS = ", ".join(f"e.{name.strip()}" for name in ENTRY_COLUMNS.split(","))
+_READ = f"{_ENTRY} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+_BY_GENERATION = f"""
+{_ENTRY} WHERE generation = ? AND payload IS NOT NULL AND id > ? ORDER BY id LIMIT ?
+"""
+_VERSIONS = f"""
+SELECT {_E_COLUMNS} FROM key k JOIN version v ON v.key = k.id JOIN entry e ON e.id = v.entry
+WHERE k.collection = ? AND k.name = ?
+"""  # noqa: S608 - the columns are this package's
+_SUPERSEDED = f"""
+SELECT {_E_COLUMNS} FROM version v JOIN entry e ON e.id = v.entry
+WHERE v.state = {VersionState.SUPERSEDED} AND v.entry > ? ORDER BY v.entry LIMIT ?
+"""  # noqa: S608 - the columns are this package's
+_HELD = f"SELECT {_E_COLUMNS} FROM held h JOIN entry e ON e.id = h.entry"  # noqa: S608 - as above
+_SCAN = f"""
+SELECT k.name, v.entry, v.hlc, v.context, v.value
+FROM (SELECT id, name FROM key WHERE collection = ? AND name >= ? AND name < ?
+      ORDER BY name LIMIT {_SCAN_ROWS}) k
+LEFT JOIN version v ON v.key = k.id AND v.state >= {VersionState.CURRENT} ORDER BY k.name
+"""  # noqa: S608 - numbers
+_CONTESTED = f"""
+SELECT DISTINCT k.name FROM version v JOIN key k ON k.id = v.key
+WHERE v.state = {VersionState.CONTESTED} AND k.collection = ? ORDER BY k.name
+"""  # noqa: S608 - a number
+
+
+class SqliteLogStorage:
+    """Implements `LogStorage` on an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._labels = LogLabels()
+        self._open: SqliteLogWriter | None = None
+        with database.reading() as connection:
+            self._load_labels(connection)
+
+    async def commit(self, work: Callable[[LogWriter], T]) -> T:
+        """Run `work` in a transaction in the writer thread; returns after the durable commit."""
+
+        def in_transaction(_: apsw.Connection) -> T:
+            with self.transaction() as writer:
+                return work(writer)
+
+        return await self._database.run(in_transaction)
+
+    @contextmanager
+    def transaction(self) -> Iterator[LogWriter]:
+        """Begin a transaction, in the writer thread only."""
+        try:
+            with self._database.transaction() as connection:
+                writer = self._open = SqliteLogWriter(connection, self._labels)
+                yield writer
+                writer.flush()
+        except BaseException:
+            with suppress(StorageError), self._database.reading() as connection:
+                self._load_labels(connection)
+            raise
+        finally:
+            self._open = None
+
+    def heads(self) -> dict[NodeId, ChainHead]:
+        """Return how far each origin's log is held."""
+        with self._reading() as connection:
+            rows: list[tuple[str, int, bytes]] = fetch(
+                connection, "SELECT origin, seq, chain FROM log WHERE chain IS NOT NULL"
+            )
+        return {NodeId(origin): ChainHead(seq, chain) for origin, seq, chain in rows}
+
+    def read(self, origin: NodeId, after: int, limit: int) -> list[Entry]:
+        """Return entries of one origin in order, from `after` + 1."""
+        log = self._labels.logs.find(origin)
+        if log is None:
+            return []
+        bounds = (entry_id(log, after), ((log + 1) << SEQ_BITS) - 1, limit)
+        with self._reading() as connection:
+            return [self._labels.entry(row) for row in fetch(connection, _READ, bounds)]
+
+    def versions(self, collection: str, key: str) -> list[Entry]:
+        """Return all entries that are known to be versions of a key."""
+        number = self._labels.collections.find(collection)
+        if number is None:
+            return []
+        with self._reading() as connection:
+            rows = fetch(connection, _VERSIONS, (number, key))
+        return [self._labels.entry(row) for row in rows]
+
+    def read_by_generation(
+        self, generation: bytes, after: tuple[NodeId, int] | None, limit: int
+    ) -> list[Entry]:
+        """Return entries with a payload sealed under a generation, log by log."""
+        number = self._labels.generations.find(generation)
+        if number is None:
+            return []
+        start = 0
+        if after is not None and (log := self._labels.logs.find(after[0])) is not None:
+            start = entry_id(log, after[1])
+        with self._reading() as connection:
+            rows = fetch(connection, _BY_GENERATION, (number, start, limit))
+        return [self._labels.entry(row) for row in rows]
+
+    def payloads_by_generation(self) -> dict[bytes, int]:
+        """Return how many entries with a payload each generation has."""
+        with self._reading() as connection:
+            rows: list[tuple[int, int]] = fetch(
+                connection,
+                "SELECT generation, count(*) FROM entry WHERE payload IS NOT NULL "
+                "GROUP BY generation",
+            )
+        return {self._labels.generations.label(number): count for number, count in rows}
+
+    def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
+        """Look through `rows` versions that are not current and whose payload is held."""
+        with self._reading() as connection:
+            found = fetch(connection, _SUPERSEDED, (cursor, rows))
+        entries = [self._labels.entry(row) for row in found]
+        old = [each for each in entries if each.hlc < before_hlc and each.payload is not None]
+        return old, int(found[-1][0]) if len(found) == rows else None
+
+    def held(self, up_to_hlc: int | None = None) -> list[Entry]:
+        """Return the entries kept out of the fold by `hold`."""
+        bound = " WHERE h.hlc <= ?" if up_to_hlc is not None else ""
+        values = () if up_to_hlc is None else (up_to_hlc,)
+        with self._reading() as connection:
+            rows = fetch(connection, f"{_HELD}{bound} ORDER BY e.id", values)
+        return [self._labels.entry(row) for row in rows]
+
+    def leaves(self, collection: str, key: str) -> list[Leaf]:
+        """Return the current versions of one key."""
+        if self._open is not None and self._database.in_writer_thread:
+            return self._open.leaves(collection, key)
+        with self._database.reading() as connection:
+            return read_leaves(connection, self._labels, collection, key)
+
+    def scan_leaves(self, collection: str, prefix: str) -> Iterator[Leaf]:
+        """Yield current versions whose key starts with `prefix`, in key order.
+
+        Reads a few hundred keys at a time: no statement stays open between two of them.
+        """
+        number = self._labels.collections.find(collection)
+        if number is None:
+            return
+        start, end = prefix, _after_prefix(prefix)
+        while True:
+            with self._reading() as connection:
+                rows = fetch(connection, _SCAN, (number, start, end))
+            for name, entry, hlc, context, value in rows:
+                if entry is not None:
+                    yield leaf_of(self._labels, collection, name, (entry, hlc, context, value))
+            if len(rows) < _SCAN_ROWS:
+                return
+            start = rows[-1][0] + "\0"
+
+    def contested(self, collection: str) -> list[str]:
+        """Return the keys with more than one current version, in order."""
+        number = self._labels.collections.find(collection)
+        if number is None:
+            return []
+        with self._reading() as connection:
+            return [name for (name,) in fetch(connection, _CONTESTED, (number,))]
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return all entries set aside."""
+        with self._reading() as connection:
+            rows: list[tuple[int, str, bytes]] = fetch(
+                connection, "SELECT entry, reason, frame FROM quarantine ORDER BY entry"
+            )
+        places = [self._labels.place(number) for number, _, _ in rows]
+        return [
+            Quarantined(*place, reason, frame)
+            for place, (_, reason, frame) in zip(places, rows, strict=True)
+        ]
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        with self._database.reading() as connection:
+            if self._open is not None and self._database.in_writer_thread:
+                self._open.flush()
+            yield connection
+
+    def _load_labels(self, connection: apsw.Connection) -> None:
+        self._labels.logs.load(connection)
+        self._labels.collections.load(connection)
+        self._labels.generations.load(connection)
+
+
+def _after_prefix(prefix: str) -> str | bytes:
+    """Return what sorts just after all names with a prefix (by code point, as SQLite does)."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return b""  # any blob sorts after all text
+    last = ord(stem[-1]) + 1
+    surrogates = range(0xD800, 0xE000)
+    return stem[:-1] + chr(surrogates.stop if last in surrogates else last)

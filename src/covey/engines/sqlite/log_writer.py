@@ -1,0 +1,199 @@
+"""The writes of one transaction on the logs, gathered and run as few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from covey.engines.sqlite.database import fetch, fetch_one
+from covey.engines.sqlite.rows import (
+    ENTRY_COLUMNS,
+    EntryRow,
+    LogLabels,
+    decode_context,
+    encode_context,
+    entry_id,
+)
+from covey.engines.sqlite.schema import VersionState
+from covey.store.api import NodeId
+from covey.store.entry import Entry
+from covey.store.ports import ChainHead, Leaf, Quarantined
+
+Key = tuple[str, str]
+
+_APPEND = f"""
+INSERT INTO entry ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+  hlc = excluded.hlc, collection = excluded.collection, key_hash = excluded.key_hash,
+  generation = excluded.generation, payload = excluded.payload, digest = excluded.digest,
+  signature = iif(excluded.signature = x'', signature, excluded.signature)
+WHERE payload IS NULL
+"""  # noqa: S608 - the columns are this package's
+_FIND_KEY = "SELECT id FROM key WHERE collection = ? AND name = ?"
+_ADD_KEY = "INSERT INTO key (id, collection, name) VALUES (?, ?, ?)"
+_ADD_VERSION = """
+INSERT INTO version (key, entry, state, hlc, context, value) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key, entry) DO UPDATE SET
+  state = excluded.state, context = excluded.context, value = excluded.value
+"""
+_RETIRE = f"""
+UPDATE version SET state = {VersionState.SUPERSEDED}, context = NULL, value = NULL
+WHERE key = ? AND state >= {VersionState.CURRENT}
+"""  # noqa: S608 - a number
+_COMPACT = f"""
+UPDATE version SET state = {VersionState.COMPACTED}
+WHERE entry = ? AND state = {VersionState.SUPERSEDED}
+"""  # noqa: S608 - a number
+_LEAVES = f"""
+SELECT v.entry, v.hlc, v.context, v.value FROM key k JOIN version v ON v.key = k.id
+WHERE k.collection = ? AND k.name = ? AND v.state >= {VersionState.CURRENT}
+"""  # noqa: S608 - a number
+
+VersionRow = tuple[int, int, int, int, bytes | None, bytes | None]
+LeafRow = tuple[int, int, bytes | None, bytes | None]
+
+
+def read_leaves(
+    connection: apsw.Connection, labels: LogLabels, collection: str, key: str
+) -> list[Leaf]:
+    """Return the current versions of one key as the tables have them."""
+    number = labels.collections.find(collection)
+    if number is None:
+        return []
+    rows: list[LeafRow] = fetch(connection, _LEAVES, (number, key))
+    return [leaf_of(labels, collection, key, row) for row in rows]
+
+
+def leaf_of(labels: LogLabels, collection: str, key: str, row: LeafRow) -> Leaf:
+    """Return the version in a row."""
+    number, hlc, context, value = row
+    origin, seq = labels.place(number)
+    return Leaf(collection, key, origin, seq, hlc, decode_context(context), value)
+
+
+class SqliteLogWriter:
+    """Implements `LogWriter`; `flush` runs what was gathered, before a read and at the end."""
+
+    def __init__(self, connection: apsw.Connection, labels: LogLabels) -> None:
+        self._connection = connection
+        self._labels = labels
+        self._entries: list[EntryRow] = []
+        self._folds: dict[Key, tuple[Sequence[Leaf], list[Entry]]] = {}
+        self._next_key = 0
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry or replace the stub at its place."""
+        labels, connection = self._labels, self._connection
+        self._entries.append(
+            (
+                self._id(entry.origin, entry.seq),
+                entry.hlc,
+                labels.collections.number(connection, entry.collection),
+                entry.key_hash,
+                labels.generations.number(connection, entry.generation),
+                entry.payload,
+                entry.digest,
+                entry.signature,
+            )
+        )
+
+    def set_head(self, origin: NodeId, head: ChainHead) -> None:
+        """Record how far an origin's log is held."""
+        number = self._labels.logs.number(self._connection, origin)
+        self._connection.execute(
+            "UPDATE log SET seq = ?, chain = ? WHERE no = ?", (head.seq, head.chain, number)
+        )
+
+    def set_leaves(
+        self, collection: str, key: str, leaves: Sequence[Leaf], versions: Sequence[Entry] = ()
+    ) -> None:
+        """Replace the current versions of one key."""
+        earlier = self._folds.get((collection, key))
+        found = [*earlier[1], *versions] if earlier else list(versions)
+        self._folds[collection, key] = leaves, found
+
+    def drop_payload(self, origin: NodeId, seq: int) -> None:
+        """Turn an entry into a stub."""
+        self.flush()
+        number = self._id(origin, seq)
+        self._connection.execute("UPDATE entry SET payload = NULL WHERE id = ?", (number,))
+        self._connection.execute(_COMPACT, (number,))
+
+    def quarantine(self, item: Quarantined) -> None:
+        """Set an entry aside."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO quarantine (entry, reason, frame) VALUES (?, ?, ?)",
+            (self._id(item.origin, item.seq), item.reason, item.frame),
+        )
+
+    def release(self, origin: NodeId, seq: int) -> None:
+        """Remove an entry from quarantine."""
+        number = self._id(origin, seq)
+        self._connection.execute("DELETE FROM quarantine WHERE entry = ?", (number,))
+
+    def hold(self, entry: Entry) -> None:
+        """Keep an appended entry out of the fold until its clock's time has come."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO held (entry, hlc) VALUES (?, ?)",
+            (self._id(entry.origin, entry.seq), entry.hlc),
+        )
+
+    def unhold(self, origin: NodeId, seq: int) -> None:
+        """End the holding of an entry."""
+        self._connection.execute("DELETE FROM held WHERE entry = ?", (self._id(origin, seq),))
+
+    def leaves(self, collection: str, key: str) -> list[Leaf]:
+        """Return the current versions of one key as this transaction leaves them."""
+        pending = self._folds.get((collection, key))
+        if pending is not None:
+            return list(pending[0])
+        return read_leaves(self._connection, self._labels, collection, key)
+
+    def flush(self) -> None:
+        """Run the statements that were gathered."""
+        if self._entries:
+            self._connection.executemany(_APPEND, self._entries)
+            self._entries = []
+        if self._folds:
+            folds, self._folds = self._folds, {}
+            self._write_folds(folds)
+
+    def _write_folds(self, folds: dict[Key, tuple[Sequence[Leaf], list[Entry]]]) -> None:
+        connection = self._connection
+        keys: list[tuple[int, int, str]] = []
+        changed: list[tuple[int]] = []
+        versions: dict[tuple[int, int], VersionRow] = {}
+        for (collection, name), (leaves, found) in folds.items():
+            number = self._labels.collections.number(connection, collection)
+            row = fetch_one(connection, _FIND_KEY, (number, name))
+            if row is None:
+                key = self._new_key()
+                keys.append((key, number, name))
+            else:
+                key = int(row)
+                changed.append((key,))
+            for entry in found:
+                at = self._id(entry.origin, entry.seq)
+                state = (
+                    VersionState.SUPERSEDED if entry.payload is not None else VersionState.COMPACTED
+                )
+                versions[key, at] = (key, at, int(state), entry.hlc, None, None)
+            state = VersionState.CURRENT if len(leaves) == 1 else VersionState.CONTESTED
+            for leaf in leaves:
+                at = self._id(leaf.origin, leaf.seq)
+                context = encode_context(leaf.context)
+                versions[key, at] = (key, at, int(state), leaf.hlc, context, leaf.value)
+        connection.executemany(_ADD_KEY, keys)
+        connection.executemany(_RETIRE, changed)
+        connection.executemany(_ADD_VERSION, versions.values())
+
+    def _new_key(self) -> int:
+        if self._next_key == 0:
+            greatest = fetch_one(self._connection, "SELECT max(id) FROM key")
+            self._next_key = int(greatest or 0)
+        self._next_key += 1
+        return self._next_key
+
+    def _id(self, origin: NodeId, seq: int) -> int:
+        return entry_id(self._labels.logs.number(self._connection, origin), seq)
