@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from covey.fleet import node_operations
+from covey.fleet import audit_operations, node_operations, token_operations
 
-OPERATION_MODULES: tuple[ModuleType, ...] = (node_operations,)
+OPERATION_MODULES: tuple[ModuleType, ...] = (
+    node_operations,
+    token_operations,
+    audit_operations,
+)
