@@ -16,7 +16,7 @@ from covey.operations.registry import Effect, operation
 from covey.settings import parse_duration
 
 _Number = Annotated[
-    str | None,
+    str,
     msgspec.Meta(
         pattern="^[0-9]{1,18}$", description="Go on from here: next_cursor of the page before."
     ),
@@ -41,12 +41,13 @@ async def list_audit(
     ctx: Context,
     *,
     operation: Annotated[
-        str | None,
+        str,
         msgspec.Meta(
             pattern="^[a-z0-9_.*-]{1,64}$",
             description="Only this operation, or a pattern such as env.*",
         ),
-    ] = None,
+    ]
+    | None = None,
     caller: Annotated[str | None, msgspec.Meta(description="Only this caller.")] = None,
     outcome: Annotated[
         str | None, msgspec.Meta(description="Only this outcome: ok, or an error's code.")
@@ -55,7 +56,7 @@ async def list_audit(
         str | None,
         msgspec.Meta(description="Only after this: a duration such as 24h, or a date and time."),
     ] = None,
-    cursor: _Number = None,
+    cursor: _Number | None = None,
     limit: Limit = 100,
 ) -> Page[AuditRecord]:
     """Show who did what on this node, newest first.

@@ -58,13 +58,14 @@ async def create_token(
         RoleLabel, msgspec.Meta(description="What it may do, at most your own role.")
     ] = "viewer",
     allow: Annotated[
-        list[Pattern] | None,
+        list[Pattern],
         msgspec.Meta(
             min_length=1,
             max_length=64,
             description="Only these operations: env.get, or env.* for a domain.",
         ),
-    ] = None,
+    ]
+    | None = None,
     expires: Annotated[
         str,
         msgspec.Meta(

@@ -60,6 +60,13 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=encode_hook)
 
 
+def described(schema: Schema) -> str:
+    """Return a schema's own description, or that of its one alternative to `null`."""
+    choices = [item for item in schema.get("anyOf", ()) if item.get("type") != "null"]
+    inner = choices[0].get("description", "") if len(choices) == 1 else ""
+    return str(schema.get("description", inner))
+
+
 def _parameter(item: Parameter) -> CommandParameter:
     schemas = _Schemas(item.annotation)
     outer = schemas.top
@@ -120,7 +127,7 @@ class _Schemas:
         (outer,), self._definitions = msgspec.json.schema_components(
             [annotation], schema_hook=schema_hook, ref_template=_REFERENCE
         )
-        self.description: str = outer.get("description", "")
+        self.description: str = described(outer)
         self.top = self.resolve(outer)
 
     def resolve(self, schema: Schema) -> Schema:
@@ -160,7 +167,7 @@ class _Schemas:
                 ResultField(
                     name=name,
                     type=_field_type(inner),
-                    help=item.get("description", ""),
+                    help=described(item),
                     secret=inner.get("format") == "password",
                 )
             )
