@@ -54,10 +54,13 @@ def _prepare_run_dir(paths: Paths, environ: Mapping[str, str]) -> None:
     if memory is None:
         _make_private(paths.run_dir)
         return
-    _make_private(memory, allow_link=False)
     if paths.home is None:
+        parent = os.path.dirname(paths.run_dir)
+        if os.path.dirname(parent) == "/dev/shm":  # noqa: S108 - anyone may write there
+            _make_private(parent, allow_link=False)
         _make_private(paths.run_dir, allow_link=False)
         return
+    _make_private(memory, allow_link=False)
     target = os.path.join(memory, _name_of_home(paths.home))
     _make_private(target, allow_link=False)
     _link(paths.run_dir, target)

@@ -7,8 +7,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+SOCKET_NAME = "covey.sock"
 SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a Unix socket on Linux (sun_path without its NUL)."""
 
@@ -65,7 +66,7 @@ class Paths:
     @property
     def socket(self) -> str:
         """The daemon's Unix socket, with links resolved so that its path is short."""
-        return os.path.join(os.path.realpath(self.run_dir), "covey.sock")
+        return os.path.join(os.path.realpath(self.run_dir), SOCKET_NAME)
 
     @property
     def local_token(self) -> str:
@@ -116,12 +117,11 @@ def find_paths(environ: Mapping[str, str] = os.environ, platform: str = sys.plat
             os.path.join(base, "run"),
         )
     state_dir = os.path.join(_xdg(environ, "XDG_STATE_HOME", user_home, ".local/state"), "covey")
-    memory = memory_dir(environ, platform)
     return Paths(
         os.path.join(_xdg(environ, "XDG_CONFIG_HOME", user_home, ".config"), "covey"),
         os.path.join(_xdg(environ, "XDG_DATA_HOME", user_home, ".local/share"), "covey"),
         state_dir,
-        os.path.join(state_dir, "run") if memory is None else _default_run_dir(memory),
+        _default_run_dir(environ, state_dir),
     )
 
 
@@ -129,19 +129,34 @@ def memory_dir(environ: Mapping[str, str] = os.environ, platform: str = sys.plat
     """Find this user's own directory on a memory file system, or None where there is none."""
     if platform in {"win32", "darwin"}:
         return None
+    return next(_memory_dirs(environ), None)
+
+
+def _memory_dirs(environ: Mapping[str, str]) -> Iterator[str]:
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime):
-        return os.path.join(runtime, "covey")
+    if os.path.isabs(runtime) and os.access(runtime, os.W_OK):
+        yield os.path.join(runtime, "covey")
     uid = os.getuid()
     if os.access(f"/run/user/{uid}", os.W_OK):
-        return f"/run/user/{uid}/covey"
-    if os.access("/dev/shm", os.W_OK):  # noqa: S108 - memory file system; the directory is checked
-        return f"/dev/shm/covey-{uid}"  # noqa: S108
-    return None
+        yield f"/run/user/{uid}/covey"
+    if os.access("/dev/shm", os.W_OK):  # noqa: S108 - the directory's owner is checked
+        yield f"/dev/shm/covey-{uid}"  # noqa: S108
 
 
-def _default_run_dir(memory: str) -> str:
-    return os.path.join(memory, "default") if memory.startswith("/dev/shm/") else memory  # noqa: S108
+def _default_run_dir(environ: Mapping[str, str], state_dir: str) -> str:
+    """Choose the directory in memory, or the one where a daemon is.
+
+    A daemon that started with the machine had no XDG_RUNTIME_DIR, which its user's shells have.
+    """
+    choices = [
+        os.path.join(memory, "default") if memory.startswith("/dev/shm/") else memory  # noqa: S108
+        for memory in _memory_dirs(environ)
+    ]
+    choices.append(os.path.join(state_dir, "run"))
+    for choice in choices:
+        if os.path.exists(os.path.join(choice, SOCKET_NAME)):
+            return choice
+    return choices[0]
 
 
 def _xdg(environ: Mapping[str, str], name: str, user_home: str, fallback: str) -> str:

@@ -33,7 +33,9 @@ def format_command(
     options = [
         record
         for param in command.get_params(ctx)
-        if not isinstance(param, GlobalOption) and (record := param.get_help_record(ctx))
+        if isinstance(param, click.Option)
+        and not isinstance(param, GlobalOption)
+        and (record := param.get_help_record(ctx))
     ]
     with formatter.section("Options"):
         formatter.write_dl(options)

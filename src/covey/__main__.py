@@ -1,0 +1,39 @@
+"""The process entry: the fast path first, then the command line."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from covey.surfaces.cli.node_control import NodeControl, ServiceManager
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit status."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["__complete"]:
+        from covey.surfaces.cli.complete import print_completions
+
+        return print_completions(argv[1:])
+    from covey.surfaces.cli.app import run
+    from covey.surfaces.cli.session import Locals
+
+    return run(argv, Locals(_node_control, _service_manager))
+
+
+def _node_control() -> NodeControl:
+    from importlib import import_module
+
+    control: NodeControl = import_module("covey.wiring.control").create_node_control()
+    return control
+
+
+def _service_manager() -> ServiceManager:
+    from covey.engines.systemd import SystemdManager
+
+    return SystemdManager()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
