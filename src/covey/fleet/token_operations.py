@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import msgspec
 
 from covey.errors import InvalidRequestError
-from covey.fleet.tokens import Token, Tokens
+from covey.fleet.tokens import Moment, Token, Tokens
 from covey.operations.access import Role
 from covey.operations.context import Context
 from covey.operations.registry import Effect, operation
@@ -37,7 +37,7 @@ class CreatedToken(msgspec.Struct, frozen=True):
     name: str
     role: str
     allow: list[str]
-    expires_at: datetime
+    expires_at: Moment
 
 
 @operation(

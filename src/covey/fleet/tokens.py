@@ -12,7 +12,7 @@ from base64 import b32encode
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -47,6 +47,9 @@ class LocalUses(Protocol):
         """Set a value durably; None deletes."""
 
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Token(msgspec.Struct, frozen=True):
     """A token without its secret; `last_used_at` is of this node, within ten minutes."""
 
@@ -54,11 +57,11 @@ class Token(msgspec.Struct, frozen=True):
     name: str
     role: str
     allow: list[str]
-    created_at: datetime
+    created_at: Moment
     created_by: str
-    expires_at: datetime
+    expires_at: Moment
     expired: bool
-    last_used_at: datetime | None = None
+    last_used_at: Moment | None = None
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -66,9 +69,9 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
     role: str
     allow: list[str]
-    created_at: datetime
+    created_at: Moment
     created_by: str
-    expires_at: datetime
+    expires_at: Moment
 
 
 class Tokens:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from covey.operations.registry import Effect, Operation
+from covey.operations.registry import Operation
+from covey.operations.signature import Location
 from covey.operations.wire import Wire
 
 Schema = dict[str, Any]
@@ -57,11 +58,14 @@ _WHEN_CHANGING = frozenset({409, 507})
 def statuses_of(operation: Operation, wire: Wire) -> list[int]:
     """Return the statuses of the errors that an operation is known to have."""
     found = set(_ALWAYS)
-    if operation.signature.parameters:
+    if any(
+        item.required and item.location is not Location.BODY
+        for item in operation.signature.parameters
+    ):
         found.add(404)
     if wire.body is not None:
         found |= _WITH_BODY
-    if operation.effect in {Effect.CHANGE, Effect.DESTROY}:
+    if operation.route.method != "GET":
         found |= _WHEN_CHANGING
     if wire.conditional:
         found.add(412)

@@ -42,7 +42,7 @@ class Guard:
     def __init__(self, app: ASGIApp, metrics: Metrics, allowed_hosts: Iterable[str] = ()) -> None:
         self._app = app
         self._metrics = metrics
-        names = {"localhost", socket.gethostname(), *allowed_hosts}
+        names = {"localhost", "covey", socket.gethostname(), *allowed_hosts}
         self._hosts = frozenset(name.lower().rstrip(".") for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
