@@ -212,6 +212,72 @@ class LogStorage(Protocol):
         """Return all entries set aside."""
 
 
+class LogChanged(msgspec.Struct, frozen=True):
+    """What one durable commit did: how far origins are held now, stubs filled, payloads missed."""
+
+    heads: Mapping[NodeId, int]
+    healed: frozenset[tuple[NodeId, int]] = frozenset()
+    missing: frozenset[tuple[NodeId, int]] = frozenset()
+
+
+class LogView(Protocol):
+    """What a session reads of its node; fast and synchronous."""
+
+    @property
+    def fleet_id(self) -> str:
+        """The fleet: sessions with members of another are refused."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's id."""
+
+    @property
+    def trust(self) -> Trust:
+        """Whose logs are accepted, and how far."""
+
+    @property
+    def roster(self) -> RosterPort:
+        """The signed membership statements."""
+
+    def wall_ms(self) -> int:
+        """Return the wall clock's milliseconds since the epoch."""
+
+    def key_tags(self) -> Mapping[bytes, bytes]:
+        """Return `Sealer.tags()`, empty on a relay."""
+
+    def heads(self) -> Mapping[NodeId, ChainHead]:
+        """Return how far each origin's log is held durably."""
+
+    def read(self, origin: NodeId, after: int, limit: int) -> Sequence[Entry]:
+        """Return entries of one origin in order, from `after` + 1."""
+
+    def missing(self) -> Mapping[NodeId, Sequence[int]]:
+        """Return the quarantined places that still hold a stub, by origin."""
+
+
+class Published(msgspec.Struct, frozen=True):
+    """How far peers were given this node's own log; they may hold more unless `exact`."""
+
+    seq: int
+    exact: bool
+
+
+class PublishedMark(Protocol):
+    """Remembers outside of the database how far this node's own log was given to peers.
+
+    A database that was lost or restored from a backup does not know it any more.
+    """
+
+    def read(self) -> Published:
+        """Return what was remembered when the mark was opened."""
+
+    def note(self, seq: int) -> None:
+        """Take note that entries up to `seq` are about to be given to a peer.
+
+        Raises `StorageError`.
+        """
+
+
 class LocalState(Protocol):
     """Small durable state of this node alone (invitations, known addresses); not replicated."""
 

@@ -20,7 +20,7 @@ from covey.store.clock import MAX_HLC
 from covey.store.entry import DIGEST_BYTES, Entry, digest_of, header
 
 PROTOCOL = 1
-MAX_FRAME_BYTES = 16 << 20
+MAX_FRAME_BYTES = 8 << 20
 """No honest peer sends a longer frame: a channel may refuse it unread."""
 
 MAX_RUN = 4096
@@ -91,6 +91,13 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     absent: list[int] = []
 
 
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """How far a log is held, and its chain's value there."""
+
+    seq: Seq
+    chain: Digest
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The first message in each direction. `tags` tell wrong data keys apart, by generation."""
 
@@ -98,7 +105,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     fleet: str
     node: str
     wall_ms: int
-    heads: dict[Origin, Seq]
+    heads: dict[Origin, Head]
     roster: bytes
     tags: dict[bytes, bytes]
 
@@ -194,7 +201,7 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(frame: bytes) -> Message:
+def decode(frame: bytes | memoryview) -> Message:
     """Return the message in a frame; raises `FrameError`."""
     if len(frame) > MAX_FRAME_BYTES:
         raise FrameError(f"The peer sent a frame of {len(frame):,} bytes, which is too long.")
