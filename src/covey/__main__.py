@@ -16,6 +16,10 @@ def main() -> int:
         from covey.surfaces.cli.complete import print_completions
 
         return print_completions(argv[1:])
+    if not argv or argv in (["--help"], ["-h"], ["help"]):
+        from covey.surfaces.cli.front_page import print_front_page
+
+        return print_front_page()
     from covey.surfaces.cli.app import run
     from covey.surfaces.cli.session import Locals
 

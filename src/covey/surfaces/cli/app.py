@@ -12,14 +12,12 @@ from covey.errors import CoveyError, ExitCode, InvalidRequestError
 from covey.operations.command_document import load_commands
 from covey.surfaces.cli.groups import HintedUsageError, NodeGroup
 from covey.surfaces.cli.output import Output
+from covey.surfaces.cli.pipes import abandon_stdout
 from covey.surfaces.cli.session import Locals, Session
 from covey.surfaces.cli.tree import build_tree
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
-
-BROKEN_PIPE = 141
-"""128 + SIGPIPE, as shells report it."""
 
 
 class CommandExitError(Exception):
@@ -33,13 +31,14 @@ class CommandExitError(Exception):
 def run(argv: Sequence[str], local: Locals) -> int:
     """Run one command line, without the program's name, and return the exit status."""
     session = Session(load_commands(), local, Output(as_json="--json" in _own(argv)))
+    words = list(argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     try:
-        status = _run(session, list(argv))
+        status = _run(session, words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Nobody reads any more; Python must not fail again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return abandon_stdout()
     return status
 
 

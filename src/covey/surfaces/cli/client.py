@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,8 +10,10 @@ import msgspec
 from covey.errors import CoveyError, ExitCode, NotFoundError, UnreachableError
 from covey.operations.command_document import Command, CommandDocument
 from covey.surfaces.cli.request import EVENT_STREAM, Request, build_request
-from covey.surfaces.cli.transport import Transport
+from covey.surfaces.cli.transport import Response, Transport
 
+_BAD_REQUEST = 400
+_SERVER_ERROR = 500
 _PAGE = 500
 _EXIT_BY_STATUS = {
     400: ExitCode.USAGE,
@@ -83,9 +84,9 @@ class Client:
         """Run a described operation and return its result as plain JSON values."""
         request = build_request(command, values)
         response = self.transport.send(request)
-        with self.transport.reading():
+        with self.transport.reading(response):
             body = response.read()
-        if response.status >= http.client.BAD_REQUEST:
+        if response.status >= _BAD_REQUEST:
             raise _error_from(response.status, body)
         if not body:
             return None
@@ -112,14 +113,14 @@ class Client:
     def stream(self, command: Command, values: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the items of a streaming operation as they come."""
         response = self.transport.send(build_request(command, values))
-        if response.status >= http.client.BAD_REQUEST:
-            with self.transport.reading():
+        if response.status >= _BAD_REQUEST:
+            with self.transport.reading(response):
                 body = response.read()
             raise _error_from(response.status, body)
-        if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
+        if not response.content_type.startswith(EVENT_STREAM):
             raise _not_covey()
         try:
-            with self.transport.reading():
+            with self.transport.reading(response):
                 yield from _events(response)
         finally:
             self.transport.close()
@@ -128,11 +129,11 @@ class Client:
         """Whether the node answers its health check."""
         try:
             response = self.transport.send(Request("GET", "/health"))
-            with self.transport.reading():
+            with self.transport.reading(response):
                 response.read()
         except CoveyError:
             return False
-        return response.status < http.client.INTERNAL_SERVER_ERROR
+        return response.status < _SERVER_ERROR
 
 
 def _largest_page(command: Command) -> int:
@@ -142,11 +143,11 @@ def _largest_page(command: Command) -> int:
     return _PAGE
 
 
-def _events(response: http.client.HTTPResponse) -> Iterator[Any]:
+def _events(response: Response) -> Iterator[Any]:
     """Read Server-Sent Events (HTML Living Standard, 9.2.6) until the stream ends."""
     event, data = "", list[bytes]()
-    for raw in response:
-        line = raw.rstrip(b"\r\n")
+    for raw in response.lines():
+        line = raw.rstrip(b"\r")
         if line:
             field, _, value = line.partition(b":")
             value = value.removeprefix(b" ")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from covey.surfaces.cli import help as pages
+from covey.surfaces.cli.help import group_page, root_page
 from covey.surfaces.cli.menu import HIDDEN
 from covey.surfaces.cli.options import global_options
 from covey.surfaces.cli.session import Session
@@ -17,7 +17,6 @@ from covey.surfaces.cli.tree import Node, walk
 
 _SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
-    "max_content_width": pages.WIDTH,
 }
 _PACKAGE = "covey.surfaces.cli"
 _FLAGS = frozenset({"--json", "-q", "--quiet", "--no-color"})
@@ -45,7 +44,7 @@ class NodeGroup(click.Group):
     def __init__(self, session: Session, node: Node) -> None:
         super().__init__(
             name=node.name,
-            params=global_options(),
+            params=[*global_options(), *([] if node.words else [_version_option()])],
             context_settings=_SETTINGS,
             help=node.summary,
             no_args_is_help=False,
@@ -88,12 +87,12 @@ class NodeGroup(click.Group):
             return None
         return super().invoke(ctx)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help page."""
-        if self._node.words:
-            pages.format_group(self, ctx, formatter, self._node)
-        else:
-            pages.format_root(self, ctx, formatter, self._node)
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help page, without its last line's end."""
+        page = (
+            group_page(ctx.command_path, self._node) if self._node.words else root_page(self._node)
+        )
+        return page.rstrip("\n")
 
     def _names_command(self, args: list[str]) -> bool:
         """Whether the user named a command, tried to, or asks for help."""
@@ -113,6 +112,20 @@ class NodeGroup(click.Group):
         else:
             hint = f"Did you mean `{path} {guess}`?"
         raise HintedUsageError(f"{path} has no command {word!r}.", hint)
+
+
+def _version_option() -> click.Option:
+    return click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version
+    )
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"covey {version('covey')}")
+        ctx.exit()
 
 
 class HintedUsageError(click.UsageError):

@@ -1,103 +1,128 @@
-"""Help pages: what it does, how to write it, what it takes, and examples."""
+"""Help pages: what it does, how to write it, what it takes, and examples; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import click
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from covey.surfaces.cli.menu import HIDDEN, SECTIONS
-from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption
 from covey.surfaces.cli.tree import Node
 
 WIDTH = 80
 
-_DOCS_HINT = "Help on a command: covey COMMAND --help"
+GLOBAL_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("--json", "Print JSON."),
+    ("-q, --quiet", "Print names alone, and nothing for a change."),
+    ("--url URL", "Talk to the node at this https URL. Or COVEY_URL."),
+    ("--token-file PATH", "The file with the token for --url. Or COVEY_TOKEN."),
+    ("--no-color", "Print without colours. Or NO_COLOR."),
+)
+"""The options that every command takes, as help shows them."""
+
+HELP_OPTION = ("-h, --help", "Show this page.")
+
+_GLOBAL_FLAGS = ", ".join(flags.split(", ")[-1].split(" ")[0] for flags, _ in GLOBAL_OPTIONS)
+_GAP = 2
+_LEFT_LIMIT = 28
+
+Rows = Sequence[tuple[str, str]]
 
 
-def format_command(
-    command: click.Command,
-    ctx: click.Context,
-    formatter: click.HelpFormatter,
-    *,
-    description: str,
-    examples: Sequence[str],
-    arguments: Sequence[tuple[str, str]],
-) -> None:
-    """Write a command's page."""
-    command.format_usage(ctx, formatter)
-    _paragraphs(formatter, command.help or "", description)
-    if arguments:
-        with formatter.section("Arguments"):
-            formatter.write_dl(list(arguments))
-    options = [
-        record
-        for param in command.get_params(ctx)
-        if isinstance(param, click.Option)
-        and not isinstance(param, GlobalOption)
-        and (record := param.get_help_record(ctx))
-    ]
-    with formatter.section("Options"):
-        formatter.write_dl(options)
-    _examples(formatter, examples)
-    formatter.write_paragraph()
-    formatter.write_text(f"Also: {', '.join(GLOBAL_FLAGS)} (covey --help).")
-
-
-def format_group(
-    group: click.Command, ctx: click.Context, formatter: click.HelpFormatter, node: Node
-) -> None:
-    """Write a group's page: its commands, and what it does when none is named."""
-    group.format_usage(ctx, formatter)
-    _paragraphs(formatter, node.summary, "")
-    with formatter.section("Commands"):
-        formatter.write_dl([(name, node.children[name].summary) for name in sorted(node.children)])
-    if node.default is not None:
-        formatter.write_paragraph()
-        formatter.write_text(
-            f"Without a command: {node.default.summary} "
-            f"Its options: covey {' '.join(node.default.words)} --help"
-        )
-    formatter.write_paragraph()
-    formatter.write_text(f"Help on a command: {ctx.command_path} COMMAND --help")
-
-
-def format_root(
-    group: click.Command, ctx: click.Context, formatter: click.HelpFormatter, root: Node
-) -> None:
-    """Write the page of `covey --help`."""
-    group.format_usage(ctx, formatter)
-    _paragraphs(formatter, "Turn the machines that you own into one private cloud.", "")
+def root_page(root: Node) -> str:
+    """Return the page of `covey --help`."""
+    lines = ["Usage: covey [OPTIONS] COMMAND …", ""]
+    lines += _text("Turn the machines that you own into one private cloud.")
     shown: set[str] = set()
     for title, names in SECTIONS:
         present = [name for name in names if name in root.children]
         shown.update(present)
-        if present:
-            with formatter.section(title):
-                formatter.write_dl([(name, root.children[name].summary) for name in present])
+        lines += _section(title, [(name, root.children[name].summary) for name in present])
     more = sorted(root.children.keys() - shown - HIDDEN)
-    if more:
-        with formatter.section("More"):
-            formatter.write_dl([(name, root.children[name].summary) for name in more])
-    records = [param.get_help_record(ctx) for param in group.get_params(ctx)]
-    with formatter.section("Options, before or after any command"):
-        formatter.write_dl([record for record in records if record])
-    _examples(formatter, ("init", "set GREETING=hello", "run -- make deploy"))
-    formatter.write_paragraph()
-    formatter.write_text(_DOCS_HINT)
+    lines += _section("More", [(name, root.children[name].summary) for name in more])
+    options = [*GLOBAL_OPTIONS, ("--version", "Print the version."), HELP_OPTION]
+    lines += _section("Options, before or after any command", options)
+    lines += _examples(("init", "set GREETING=hello", "run -- make deploy"))
+    lines += ["", "Help on a command: covey COMMAND --help"]
+    return _page(lines)
 
 
-def _paragraphs(formatter: click.HelpFormatter, *texts: str) -> None:
-    for text in texts:
+def group_page(path: str, node: Node) -> str:
+    """Return a group's page: its commands, and what it does when none is named."""
+    lines = [f"Usage: {path} [OPTIONS] COMMAND …", "", *_text(node.summary)]
+    lines += _section(
+        "Commands", [(name, node.children[name].summary) for name in sorted(node.children)]
+    )
+    if node.default is not None:
+        default = " ".join(node.default.words)
+        lines += ["", *_text(f"Without a command, as `covey {default}`: {node.default.summary}")]
+    lines += ["", f"Help on a command: {path} COMMAND --help"]
+    return _page(lines)
+
+
+def command_page(
+    usage: str,
+    summary: str,
+    description: str,
+    *,
+    arguments: Rows,
+    options: Rows,
+    examples: Sequence[str],
+) -> str:
+    """Return a command's page; `usage` is what follows the word Usage."""
+    lines = _wrap(f"Usage: {usage}", hanging="       ")
+    for text in (summary, description):
         if text:
-            formatter.write_paragraph()
-            formatter.write_text(text)
+            lines += ["", *_text(text)]
+    lines += _section("Arguments", arguments)
+    lines += _section("Options", [*options, HELP_OPTION])
+    lines += _examples(examples)
+    lines += ["", f"Also: {_GLOBAL_FLAGS}."]
+    return _page(lines)
 
 
-def _examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    if not examples:
-        return
-    with formatter.section("Examples"):
-        for example in examples:
-            # Commands are never wrapped, so that they can be copied.
-            formatter.write(f"{' ' * formatter.current_indent}covey {example}\n")
+def _section(title: str, rows: Rows) -> list[str]:
+    """Return a heading and its rows in two columns; a long left cell stands on its own line."""
+    if not rows:
+        return []
+    widest = max((len(left) for left, _ in rows if len(left) <= _LEFT_LIMIT), default=_LEFT_LIMIT)
+    indent = " " * (_GAP + widest + _GAP)
+    lines = ["", f"{title}:"]
+    for left, right in rows:
+        wrapped = _wrap(right, width=WIDTH - len(indent)) if right else [""]
+        if len(left) > widest:
+            lines.append(f"{' ' * _GAP}{left}")
+        else:
+            lines.append(f"{' ' * _GAP}{left:{widest}}{' ' * _GAP}{wrapped.pop(0)}".rstrip())
+        lines += [f"{indent}{line}" for line in wrapped if line]
+    return lines
+
+
+def _examples(examples: Sequence[str]) -> list[str]:
+    """Return the examples, never wrapped, so that they can be copied."""
+    return ["", "Examples:", *(f"  covey {example}" for example in examples)] if examples else []
+
+
+def _text(text: str) -> list[str]:
+    """Wrap paragraphs; indented lines stay as they are."""
+    lines: list[str] = []
+    paragraph: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.strip() and not line.startswith(" "):
+            paragraph.append(line)
+            continue
+        lines += _wrap(" ".join(paragraph)) if paragraph else []
+        paragraph = []
+        lines.append(line.rstrip())
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _wrap(text: str, *, width: int = WIDTH, hanging: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _page(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -9,17 +9,14 @@ import click
 
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret
-from covey.surfaces.cli import help as pages
-from covey.surfaces.cli.options import GLOBAL_FLAGS, global_options
+from covey.surfaces.cli.help import command_page
+from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_options
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, read_stdin_line
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.values import ParameterValue
 
-CONTEXT: dict[str, Any] = {
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": pages.WIDTH,
-}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 Values = dict[str, Any]
 
@@ -51,16 +48,24 @@ class DescribedCommand(click.Command):
         self._examples = examples
         self._arguments = arguments
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help page."""
-        pages.format_command(
-            self,
-            ctx,
-            formatter,
-            description=self._description,
-            examples=self._examples,
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help page, without its last line's end."""
+        options = [
+            record
+            for param in self.params
+            if isinstance(param, click.Option)
+            and not isinstance(param, GlobalOption)
+            and (record := param.get_help_record(ctx))
+        ]
+        page = command_page(
+            " ".join([ctx.command_path, *self.collect_usage_pieces(ctx)]),
+            self.help or "",
+            self._description,
             arguments=self._arguments,
+            options=options,
+            examples=self._examples,
         )
+        return page.rstrip("\n")
 
 
 def operation_command(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from covey.surfaces.cli.help import GLOBAL_OPTIONS
 from covey.surfaces.cli.session import Session
-
-GLOBAL_FLAGS = ("--json", "--quiet", "--url", "--token-file", "--no-color")
 
 
 class GlobalOption(click.Option):
@@ -17,38 +17,21 @@ class GlobalOption(click.Option):
 
 def global_options(taken: frozenset[str] = frozenset()) -> list[click.Parameter]:
     """Make the options, without those whose flag a command uses for itself."""
-    return [
-        option
-        for option in (
-            _flag(["--json"], "Print JSON.", _set_json),
-            _flag(["-q", "--quiet"], "Print names alone, and nothing for a change.", _set_quiet),
-            _text("--url", "URL", "Talk to the node at this https URL. Or COVEY_URL.", _set_url),
-            _text(
-                "--token-file",
-                "PATH",
-                "The file with the token for --url. Or COVEY_TOKEN.",
-                _set_token_file,
-            ),
-            _flag(["--no-color"], "Print without colours. Or NO_COLOR.", _set_no_colour),
-        )
-        if not taken.intersection(option.opts)
-    ]
+    made = [_option(flags, text) for flags, text in GLOBAL_OPTIONS]
+    return [option for option in made if not taken.intersection(option.opts)]
 
 
-def _flag(names: list[str], help_text: str, callback: Any) -> GlobalOption:
+def _option(flags: str, text: str) -> GlobalOption:
+    names, _, metavar = flags.partition(" ") if ", " not in flags else (flags, "", "")
+    opts = names.split(", ")
     return GlobalOption(
-        names, is_flag=True, expose_value=False, is_eager=True, callback=callback, help=help_text
-    )
-
-
-def _text(name: str, metavar: str, help_text: str, callback: Any) -> GlobalOption:
-    return GlobalOption(
-        [name],
-        metavar=metavar,
+        opts,
+        is_flag=not metavar,
+        metavar=metavar or None,
         expose_value=False,
         is_eager=True,
-        callback=callback,
-        help=help_text,
+        callback=_CALLBACKS[opts[-1]],
+        help=text,
     )
 
 
@@ -76,3 +59,14 @@ def _set_no_colour(ctx: click.Context, _param: click.Parameter, value: Any) -> N
     if value:
         ctx.ensure_object(Session).output.no_colour = True
         ctx.color = False
+
+
+_CALLBACKS: dict[str, Callable[[click.Context, click.Parameter, Any], None]] = {
+    "--json": _set_json,
+    "--quiet": _set_quiet,
+    "--url": _set_url,
+    "--token-file": _set_token_file,
+    "--no-color": _set_no_colour,
+}
+
+GLOBAL_FLAGS = frozenset(_CALLBACKS)

@@ -47,11 +47,13 @@ class Session:
     def client(self) -> Client:
         """The connection to the node that the options name."""
         from covey.surfaces.cli.client import Client
-        from covey.surfaces.cli.transport import Remote, Transport
+        from covey.surfaces.cli.transport import Transport
 
         url = self.url or os.environ.get("COVEY_URL")
         if not url:
             return Client(Transport(self.paths), self.document)
+        from covey.surfaces.cli.remote_http import Remote
+
         remote = Remote(url, self._token(), os.environ.get("COVEY_CA_FILE"))
         return Client(Transport(self.paths, remote), self.document)
 

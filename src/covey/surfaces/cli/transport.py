@@ -1,27 +1,27 @@
-"""The CLI's HTTP client: the standard library's, over the local socket or TLS."""
+"""One connection to a node: this home's own daemon, or another by its URL."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
-import ssl
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol
 
-from covey.errors import CoveyError, InvalidRequestError, RefusedError, UnreachableError
+from covey.errors import CoveyError, RefusedError, UnreachableError
 from covey.paths import Paths
+from covey.surfaces.cli.local_http import LocalConnection, ProtocolError
 from covey.surfaces.cli.request import Request
+
+if TYPE_CHECKING:
+    from covey.surfaces.cli.remote_http import Remote
 
 LOCAL_TCP_PORT = 37842
 """Where the daemon listens on 127.0.0.1 on systems without Unix sockets."""
 
 _CONNECT_SECONDS = 10.0
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class DaemonNotRunningError(UnreachableError):
@@ -30,13 +30,38 @@ class DaemonNotRunningError(UnreachableError):
     code = "daemon_not_running"
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A node that is reached by its address; `ca_file` is trusted besides the system's."""
+class Response(Protocol):
+    """What a node answered; reading raises `OSError` or `ProtocolError`."""
 
-    url: str
-    token: str
-    ca_file: str | None = None
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def content_type(self) -> str:
+        """The header Content-Type, or nothing."""
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the connection may carry another request after this body."""
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the body's lines as they come."""
+
+
+class Connection(Protocol):
+    """A connection that sends one request after the other."""
+
+    def request(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Response:
+        """Send a request and read the response's head; raises `OSError` or `ProtocolError`."""
+
+    def close(self) -> None:
+        """Close the connection."""
 
 
 class Transport:
@@ -45,30 +70,24 @@ class Transport:
     def __init__(self, paths: Paths, remote: Remote | None = None) -> None:
         self._paths = paths
         self._remote = remote
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: Connection | None = None
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the requests go to this machine's own daemon."""
-        return self._remote is None
-
-    def send(self, request: Request) -> http.client.HTTPResponse:
+    def send(self, request: Request) -> Response:
         """Send one request and return the response with its body unread.
 
         Raises `UnreachableError` when there is no answer.
         """
+        used_before = self._connection is not None
         try:
             return self._send(request)
-        except (http.client.RemoteDisconnected, BrokenPipeError):
-            # The daemon may close a connection that was idle: once more, on a new one.
-            if not request.repeatable:
-                raise self._lost() from None
+        except (OSError, ProtocolError) as error:
             self.close()
-            try:
-                return self._send(request)
-            except (OSError, http.client.HTTPException) as error:
+            # A daemon may close a connection that was idle: once more, on a new one.
+            if not (used_before and request.repeatable):
                 raise self._lost() from error
-        except (OSError, http.client.HTTPException) as error:
+        try:
+            return self._send(request)
+        except (OSError, ProtocolError) as error:
             raise self._lost() from error
 
     def close(self) -> None:
@@ -78,66 +97,58 @@ class Transport:
             self._connection = None
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Translate what goes wrong while a body is read."""
+    def reading(self, response: Response) -> Iterator[None]:
+        """Translate what goes wrong while the body is read, and close what cannot be used again."""
         try:
             yield
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ProtocolError) as error:
             self.close()
             raise self._lost() from error
+        if not response.keeps_alive:
+            self.close()
 
-    def _send(self, request: Request) -> http.client.HTTPResponse:
+    def _send(self, request: Request) -> Response:
         if self._connection is None:
             self._connection = self._connect()
-        headers = {"User-Agent": "covey-cli", "Host": "covey", **request.headers}
-        if self._remote is not None:
-            headers["Host"] = urlsplit(self._remote.url).netloc
-            headers["Authorization"] = f"Bearer {self._remote.token}"
-        elif sys.platform == "win32":
+        headers = {"Host": "covey", "User-Agent": "covey-cli", **request.headers}
+        if self._remote is None and sys.platform == "win32":
             headers["Authorization"] = f"Bearer {_local_token(self._paths)}"
-        self._connection.request(request.method, request.target, request.body, headers)
-        return self._connection.getresponse()
+        return self._connection.request(request.method, request.target, request.body, headers)
 
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._remote is not None:
-            return connect_remote(self._remote)
-        return connect_local(self._paths)
+    def _connect(self) -> Connection:
+        if self._remote is None:
+            return connect_local(self._paths)
+        from covey.surfaces.cli.remote_http import RemoteConnection
+
+        return RemoteConnection(self._remote)
 
     def _lost(self) -> CoveyError:
         self.close()
-        where = "The daemon" if self._remote is None else self._remote.url
+        if self._remote is None:
+            return UnreachableError(
+                "The daemon closed the connection before it answered.",
+                hint="See what it was doing: covey agent logs",
+            )
         return UnreachableError(
-            f"{where} closed the connection before it answered.",
-            hint="See what it is doing: covey agent logs"
-            if self._remote is None
-            else "Check the address and that the node is up.",
+            f"{self._remote.url} closed the connection before it answered.",
+            hint="Check that the address is a Covey node's and that the node is up.",
         )
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("covey")
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of to a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_CONNECT_SECONDS)
-        self.sock.connect(self._path)
-        self.sock.settimeout(None)
-
-
-def connect_local(paths: Paths) -> http.client.HTTPConnection:
+def connect_local(paths: Paths) -> LocalConnection:
     """Connect to this home's daemon; raises `DaemonNotRunningError` when there is none."""
-    connection: http.client.HTTPConnection
-    if sys.platform == "win32":
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", LOCAL_TCP_PORT, timeout=_CONNECT_SECONDS
-        )
-    else:
-        connection = _UnixConnection(paths.socket)
     try:
-        connection.connect()
+        if sys.platform == "win32":
+            found = socket.create_connection(("127.0.0.1", LOCAL_TCP_PORT), _CONNECT_SECONDS)
+        else:
+            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                found.settimeout(_CONNECT_SECONDS)
+                found.connect(paths.socket)
+            except OSError:
+                found.close()
+                raise
+        found.settimeout(None)
     except PermissionError as error:
         raise RefusedError(
             f"Your user may not talk to this home's daemon ({paths.socket}).",
@@ -145,7 +156,7 @@ def connect_local(paths: Paths) -> http.client.HTTPConnection:
         ) from error
     except OSError as error:
         raise not_running(paths) from error
-    return connection
+    return LocalConnection(found)
 
 
 def not_running(paths: Paths) -> DaemonNotRunningError:
@@ -153,67 +164,8 @@ def not_running(paths: Paths) -> DaemonNotRunningError:
     if os.path.exists(paths.keyring):  # noqa: PTH110
         hint = "Start it in the background: covey agent start. Or here: covey up"
     else:
-        hint = (
-            "Make a fleet with `covey init`, or join one with `covey join`; then: covey agent start"
-        )
+        hint = "First make a fleet (covey init) or join one (covey join -); then: covey agent start"
     return DaemonNotRunningError("No Covey daemon is running here.", hint=hint)
-
-
-def connect_remote(remote: Remote) -> http.client.HTTPConnection:
-    """Connect to a node by its URL.
-
-    Raises `InvalidRequestError` for a bad URL and `UnreachableError` with the reason.
-    """
-    parts = urlsplit(remote.url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in {"https", "http"} or not parts.hostname or port == -1:
-        raise InvalidRequestError(
-            f"{remote.url!r} is not the URL of a node.",
-            hint="It looks like this: https://frigg.example:13500",
-        )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise InvalidRequestError(
-            "A token must not travel unencrypted, and this URL begins with http:.",
-            hint=f"Use https://{parts.netloc}",
-        )
-    connection: http.client.HTTPConnection
-    if parts.scheme == "http":
-        connection = http.client.HTTPConnection(parts.hostname, port, timeout=_CONNECT_SECONDS)
-    else:
-        connection = http.client.HTTPSConnection(
-            parts.hostname, port or 13500, timeout=_CONNECT_SECONDS, context=_tls(remote.ca_file)
-        )
-    try:
-        connection.connect()
-    except ssl.SSLCertVerificationError as error:
-        raise UnreachableError(
-            f"The certificate of {parts.netloc} is not trusted: {error.verify_message}.",
-            hint="Name the fleet's CA certificate in COVEY_CA_FILE "
-            "(on a member: covey fleet ca > fleet-ca.pem).",
-        ) from error
-    except OSError as error:
-        raise UnreachableError(
-            f"{parts.netloc} cannot be reached: {error.strerror or error}.",
-            hint="Check the address, that the node is up, and that its port is open.",
-        ) from error
-    connection.sock.settimeout(None)
-    return connection
-
-
-def _tls(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidRequestError(
-                f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
-                hint="COVEY_CA_FILE must name a PEM file with the fleet's CA certificate.",
-            ) from error
-    return context
 
 
 def _local_token(paths: Paths) -> str:
