@@ -91,5 +91,5 @@ def test_variable_names() -> None:
     assert is_variable_name("_")
     assert is_variable_name("Api_Key2")
     assert is_variable_name("A" * 255)
-    bad = ["", "2A", "A-B", "A B", "A=B", "É", "A\n", "A" * 256, "__COVEY_NAMES"]
+    bad = ["", "2A", "A-B", "A B", "A=B", "É", "A\n", "A" * 256, "__COVEY_NAMES", "COVEY_HOME"]
     assert not any(map(is_variable_name, bad))

@@ -9,7 +9,7 @@ import msgspec
 
 from covey.env.scope import Scope
 from covey.errors import DamagedError, InvalidRequestError, TooLargeError
-from covey.shellkit.names import MAX_VARIABLE_NAME, RESERVED_PREFIX, is_variable_name
+from covey.shellkit.names import MAX_VARIABLE_NAME, RESERVED_PREFIXES, is_variable_name
 
 COLLECTION = "env"
 MAX_VALUE_BYTES = 64 * 1024
@@ -82,9 +82,9 @@ def check_name(name: str) -> None:
     """Raise `InvalidRequestError` unless `name` can be an environment variable's."""
     if is_variable_name(name):
         return
-    if name.startswith(RESERVED_PREFIX):
+    if name.startswith(RESERVED_PREFIXES):
         raise InvalidRequestError(
-            f"{name} is reserved: names that begin with {RESERVED_PREFIX} belong to Covey's hooks.",
+            f"{name[:80]} is reserved: names that begin with COVEY_ configure Covey itself.",
             hint="Choose another name.",
         )
     raise InvalidRequestError(

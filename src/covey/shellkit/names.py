@@ -4,8 +4,8 @@ from __future__ import annotations
 
 MAX_VARIABLE_NAME = 255
 MAX_LABEL = 63
-RESERVED_PREFIX = "__COVEY_"
-"""Variables with this prefix belong to the shell hooks."""
+RESERVED_PREFIXES = ("COVEY_", "__COVEY_")
+"""Variables that begin so are Covey's own settings, or belong to the shell hooks."""
 
 _DIGITS = frozenset("0123456789")
 _LABEL = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -25,5 +25,5 @@ def is_variable_name(text: str) -> bool:
         0 < len(text) <= MAX_VARIABLE_NAME
         and text[0] in _VARIABLE_FIRST
         and _VARIABLE.issuperset(text)
-        and not text.startswith(RESERVED_PREFIX)
+        and not text.startswith(RESERVED_PREFIXES)
     )
