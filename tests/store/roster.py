@@ -60,6 +60,9 @@ class PlainRoster:
         held = self._held.get(origin)
         return Ed25519PublicKey.from_public_bytes(held.key) if held else None
 
+    def present(self) -> set[NodeId]:
+        return {each.node for each in self._held.values() if each.cutoff is None}
+
     def cutoff(self, origin: NodeId) -> int | None:
         held = self._held.get(origin)
         return held.cutoff if held else None

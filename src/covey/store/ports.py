@@ -269,13 +269,16 @@ class PublishedMark(Protocol):
     """
 
     def read(self) -> Published:
-        """Return what was remembered when the mark was opened."""
+        """Return what is remembered."""
 
     def note(self, seq: int) -> None:
         """Take note that entries up to `seq` are about to be given to a peer.
 
         Raises `StorageError`.
         """
+
+    def reset(self, seq: int) -> None:
+        """Take note that no peer needs to be expected to hold more than `seq`."""
 
 
 class LocalState(Protocol):

@@ -16,7 +16,7 @@ import msgspec
 from covey.errors import CoveyError
 from covey.store.api import NodeId
 from covey.store.entry import Entry
-from covey.store.ports import ChainHead, Leaf, LogWriter, Quarantined
+from covey.store.ports import ChainHead, Leaf, LogWriter, Published, Quarantined
 
 T = TypeVar("T")
 
@@ -259,6 +259,25 @@ class _MemoryWriter:
     def _present(self, place: Place) -> Entry | None:
         staged = self._changes.entries.get(place)
         return staged or self._committed.entries.get(place)
+
+
+class MemoryMark:
+    """A published mark that outlives the simulated process."""
+
+    def __init__(self, published: Published | None = None) -> None:
+        self.published = published or Published(0, exact=True)
+
+    def read(self) -> Published:
+        """Return what was remembered."""
+        return self.published
+
+    def note(self, seq: int) -> None:
+        """Take note that entries up to `seq` are about to be given to a peer."""
+        self.published = Published(max(seq, self.published.seq), self.published.exact)
+
+    def reset(self, seq: int) -> None:
+        """Take note that no peer needs to be expected to hold more than `seq`."""
+        self.published = Published(seq, exact=True)
 
 
 class CrashError(Exception):

@@ -1,0 +1,111 @@
+"""Folds sealed entries into the current versions of their keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from covey.store.api import NodeId
+from covey.store.clock import HybridClock
+from covey.store.committing import Pending
+from covey.store.entry import Entry
+from covey.store.merge import fold, refold
+from covey.store.ports import Leaf, LogStorage, Quarantined, Trust
+from covey.store.seal import Sealer, UnknownGenerationError, UnreadableEntryError
+
+Key = tuple[str, str]
+
+_log = logging.getLogger("covey.store")
+
+
+class Folder:
+    """Opens entries and keeps each key's current versions; used inside a transaction."""
+
+    def __init__(self, sealer: Sealer, trust: Trust, clock: HybridClock) -> None:
+        self._sealer = sealer
+        self._trust = trust
+        self._clock = clock
+
+    def accepted(self, origin: NodeId, seq: int) -> bool:
+        """Whether an entry counts: its origin was not removed before it."""
+        cutoff = self._trust.cutoff(origin)
+        return cutoff is None or seq <= cutoff
+
+    def add(self, pending: Pending, entries: Iterable[Entry]) -> None:
+        """Fold appended entries in: holds those of absurd clocks, sets unreadable ones aside."""
+        leaves: dict[Key, Sequence[Leaf]] = {}
+        versions: dict[Key, list[Entry]] = {}
+        for entry in entries:
+            if entry.payload is None or not self.accepted(entry.origin, entry.seq):
+                continue
+            if not self._clock.observe(entry.hlc):
+                pending.writer.hold(entry)
+                continue
+            version = self._open(pending, entry)
+            if version is None:
+                continue
+            key = version.collection, version.key
+            known = leaves.get(key)
+            if known is None:
+                known = pending.storage.leaves(*key)
+                versions[key] = []
+            leaves[key] = fold(known, version)
+            versions[key].append(entry)
+        for key, found in versions.items():
+            pending.writer.set_leaves(*key, leaves[key], found)
+        pending.keys.update(versions)
+
+    def release(self, pending: Pending, entries: Iterable[Entry]) -> None:
+        """Fold held entries whose time has come; one whose time has not is held again."""
+        for entry in entries:
+            pending.writer.unhold(entry.origin, entry.seq)
+            self.add(pending, (entry,))
+
+    def again(self, pending: Pending, entries: Iterable[Entry]) -> None:
+        """Fold the keys of these entries anew, after the cutoff of their origin changed."""
+        found: dict[Key, list[Entry]] = {}
+        for entry in entries:
+            if entry.payload is None or not self._clock.admits(entry.hlc):
+                continue
+            version = self._open(pending, entry)
+            if version is not None:
+                found.setdefault((version.collection, version.key), []).append(entry)
+        for key, added in found.items():
+            places = {(each.origin, each.seq) for each in added}
+            known = pending.storage.versions(*key)
+            added += [each for each in known if (each.origin, each.seq) not in places]
+            opened = (
+                self._open(pending, each)
+                for each in added
+                if each.payload is not None and self.accepted(each.origin, each.seq)
+            )
+            pending.writer.set_leaves(*key, refold(each for each in opened if each), added)
+        pending.keys.update(found)
+
+    def version(self, entry: Entry) -> Leaf:
+        """Return the version in an entry; raises as `Sealer.open`."""
+        opened = self._sealer.open(entry)
+        return Leaf(
+            entry.collection,
+            opened.key,
+            entry.origin,
+            entry.seq,
+            entry.hlc,
+            opened.context,
+            opened.value,
+        )
+
+    def _open(self, pending: Pending, entry: Entry) -> Leaf | None:
+        try:
+            return self.version(entry)
+        except UnknownGenerationError:
+            return None
+        except UnreadableEntryError as error:
+            _log.warning("%s It was set aside.", error.message)
+            pending.writer.quarantine(Quarantined(entry.origin, entry.seq, error.message, b""))
+            return None
+
+
+def dots(storage: LogStorage, collection: str, key: str) -> frozenset[tuple[NodeId, int]]:
+    """Return the places of a key's current versions."""
+    return frozenset((leaf.origin, leaf.seq) for leaf in storage.leaves(collection, key))
