@@ -1,0 +1,152 @@
+"""What a node does for its fleet unasked: it renews certificates and answers recoveries."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+
+import msgspec
+
+from covey.errors import RateLimitedError, RefusedError, UnauthenticatedError
+from covey.fleet.authority import read_certificate, verify_certificate
+from covey.fleet.core import FleetCore
+from covey.fleet.issuing import next_version, to_ms
+from covey.fleet.recovery import CHALLENGE_BYTES, RecoverAnswer, read_recover_request
+from covey.fleet.renewal import accept_renewal, answer_renewal, ask_for_renewal, read_renewal
+from covey.fleet.roster import FleetMember
+from covey.fleet.statements import RenewalRequest, sign_statement
+
+CHALLENGE_LIFE_S = 120
+_MAX_CHALLENGES = 1000
+_log = logging.getLogger("covey.fleet")
+
+
+class Upkeep:
+    """Renewals and recoveries of one unlocked node."""
+
+    def __init__(self, core: FleetCore) -> None:
+        self._core = core
+        self._challenges: dict[bytes, float] = {}
+
+    async def keep_certificates(self) -> None:
+        """Renew what is due: the own certificate, and as an admin those that members ask for."""
+        core = self._core
+        core.take_up()
+        due = self._due([core.me])
+        if self._is_issuer():
+            asked = [member for member in core.roster.present if self._asks(member)]
+            await self._certify([*due, *asked])
+        elif due and not self._asks(core.me):
+            await self._ask()
+
+    async def renew(self, request: bytes) -> bytes:
+        """Answer a member that has no valid certificate with all statements, sealed to it.
+
+        On an admin node they hold its new certificate. Raises `UnauthenticatedError` for those
+        who are no members.
+        """
+        core = self._core
+        content = read_renewal(request, core.roster.fleet_id, core.now)
+        await core.roster_store.merge(content.statements)
+        member = core.roster.members.get(content.node_id)
+        if member is None or not member.present:
+            raise UnauthenticatedError(
+                "The renewal request is not from a member of this fleet.",
+                hint="Join again with a new invitation: covey join TOKEN",
+            )
+        if self._is_issuer():
+            await self._certify(self._due([member]))
+        statements = core.roster_store.export()
+        return answer_renewal(core.roster.fleet_id, member.statement.seal_key, statements)
+
+    def renewal_request(self) -> bytes:
+        """Make this node's own request, to be posted to a peer that refuses its certificate."""
+        core = self._core
+        statements = core.roster_store.export()
+        return ask_for_renewal(core.keys.identity, core.roster.fleet_id, statements, core.now)
+
+    async def accept_renewal(self, answer: bytes) -> bool:
+        """Take in a peer's answer to the own request; True if it brought anything new."""
+        core = self._core
+        found = accept_renewal(core.keys.identity, core.roster.fleet_id, answer)
+        return await core.roster_store.merge(found)
+
+    def challenge(self) -> bytes:
+        """Return a challenge for a recovery, good once and for two minutes."""
+        now = self._core.now.timestamp()
+        self._challenges = {key: end for key, end in self._challenges.items() if end > now}
+        if len(self._challenges) >= _MAX_CHALLENGES:
+            raise RateLimitedError(
+                "Too many recoveries are under way.",
+                hint="Try again in two minutes.",
+                details={"retry_after": CHALLENGE_LIFE_S},
+            )
+        challenge = os.urandom(CHALLENGE_BYTES)
+        self._challenges[challenge] = now + CHALLENGE_LIFE_S
+        return challenge
+
+    def recover(self, request: bytes) -> bytes:
+        """Answer a recovery key's holder with all statements; raises `UnauthenticatedError`."""
+        core = self._core
+        found = read_recover_request(request, core.roster)
+        end = self._challenges.pop(found.challenge, None)
+        if end is None or end <= core.now.timestamp():
+            raise UnauthenticatedError(
+                "The challenge was used already or is too old.", hint="Start the recovery again."
+            )
+        _log.warning("the recovery key was used: the fleet's statements were handed out")
+        statements = core.roster_store.export()
+        return msgspec.msgpack.encode(RecoverAnswer(core.roster.fleet_id, statements))
+
+    def _is_issuer(self) -> bool:
+        try:
+            self._core.issuer()
+        except RefusedError:
+            return False
+        return True
+
+    def _due(self, members: Iterable[FleetMember]) -> list[FleetMember]:
+        return [member for member in members if self._is_due(member)]
+
+    def _is_due(self, member: FleetMember) -> bool:
+        if member.certificate is None:
+            return True
+        trusted = [item.certificate for item in self._core.roster.trusted]
+        try:
+            found = verify_certificate(member.certificate, trusted, self._core.now)
+        except UnauthenticatedError:
+            return True
+        return found.renewal_due(self._core.now)
+
+    def _asks(self, member: FleetMember) -> bool:
+        """Whether the member asks to replace the certificate that it has."""
+        if member.renewal is None or member.certificate is None:
+            return False
+        return member.renewal.serial == _serial(member.certificate)
+
+    async def _certify(self, members: Iterable[FleetMember]) -> None:
+        core = self._core
+        chosen = {member.node_id: member for member in members}
+        if not chosen:
+            return
+        async with core.changing:
+            issuer = core.issuer()
+            await core.commit(issuer.certify(member.statement) for member in chosen.values())
+
+    async def _ask(self) -> None:
+        core = self._core
+        serial = _serial(core.me.certificate or core.keys.secrets.certificate)
+        request = RenewalRequest(core.keys.node_id, serial)
+        signed = sign_statement(
+            core.keys.signing_key,
+            core.roster.fleet_id,
+            request,
+            version=next_version(core.roster_store.statements, request),
+            issued_at=to_ms(core.now),
+        )
+        await core.commit([signed])
+
+
+def _serial(certificate: bytes) -> str:
+    return f"{read_certificate(certificate).serial:x}"
