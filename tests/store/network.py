@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from covey.errors import StorageError
 from covey.store.api import NodeId
 from covey.store.clock import HybridClock
 from covey.store.entry import Entry
@@ -13,6 +15,7 @@ from covey.store.ports import LogChanged
 from covey.store.receiving import Apply, Supply
 from covey.store.replicate import Ended, Frame, Merge, Out, Session
 from covey.store.seal import Sealer
+from covey.store.wire import EndCode
 from covey.testing.memory_log import CrashError, Fault, MemoryLog
 from tests.store.keys import FixedKeys, NodeSigner
 from tests.store.reference_replica import ReferenceReplica
@@ -61,8 +64,13 @@ class Node:
             self.log, self.signer, self.roster, Sealer(self.keys), HybridClock(self.wall)
         )
         replica.refold()
-        self.roster.subscribe(replica.refold)
+        self.roster.subscribe(self._refold)
         return replica
+
+    def _refold(self) -> None:
+        # A full disk leaves the fold as it is until the node starts again.
+        with suppress(StorageError):
+            self.replica.refold()
 
     def statement(self, cutoff: int | None = None, chain: bytes | None = None) -> Statement:
         return Statement(self.id, self.signer.public_key.public_bytes_raw(), cutoff, chain)
@@ -118,7 +126,10 @@ class End:
             session = self.session
             self.perform(session.roster_changed() if change is None else session.committed(change))
         elif self.work:
-            self.perform(self._do(self.work.popleft()))
+            try:
+                self.perform(self._do(self.work.popleft()))
+            except StorageError as error:
+                self.perform(self.session.end(EndCode.STORAGE, error.message))
         elif self.frames:
             self.perform(self.session.receive(self.frames.popleft()))
         else:

@@ -130,8 +130,9 @@ class ReferenceReplica:
     def refold(self) -> None:
         """Fold the whole log again: after a cutoff, a new key, or when held clocks have come."""
         with self.log.transaction() as writer:
-            for key, leaves in self.oracle().items():
-                writer.set_leaves("env", key, leaves)
+            current = self.oracle()
+            for key in self.folded().keys() | current.keys():
+                writer.set_leaves("env", key, current.get(key, ()))
 
     def oracle(self) -> dict[str, tuple[Leaf, ...]]:
         """Return what the fold should be, computed from the log alone."""

@@ -1,0 +1,223 @@
+"""Replicas under loss, reordering, duplication, tampering, partitions, crashes and odd clocks."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from msgspec.structs import replace
+
+from covey.errors import StorageError
+from covey.store.entry import chain_next, chain_start, entry_is_intact
+from tests.store.network import CrashError, Fault, Link, Node, introduce, remove, settle
+
+MARK = b"plaintext-"
+FULL = ("a", "b", "c")
+REMOVABLE = "c"
+
+nodes = st.sampled_from((*FULL, "r"))
+full_nodes = st.sampled_from(FULL)
+keys = st.sampled_from(["K0", "K1", "K2"])
+texts = st.none() | st.binary(max_size=6)
+
+
+class Fleet(RuleBasedStateMachine):
+    """Three members and a relay; each rule is one thing that can happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes = {name: Node(name, relay=name == "r") for name in (*FULL, "r")}
+        self.links: dict[tuple[str, str], Link] = {}
+        self.acknowledged: dict[tuple[str, int], bytes] = {}
+        self.removed_by: str | None = None
+        self.rotten = False
+        self.faulty_frames = False
+
+    @initialize(acquainted=st.booleans())
+    def begin(self, acquainted: bool) -> None:
+        introduce(*(self.nodes.values() if acquainted else (self.nodes["a"], self.nodes["r"])))
+        introduce(self.nodes["b"], self.nodes["r"])
+        introduce(self.nodes["c"], self.nodes["b"])
+
+    @rule(name=full_nodes, changes=st.lists(st.tuples(keys, texts), min_size=1, max_size=4))
+    def write(self, name: str, changes: list[tuple[str, bytes | None]]) -> None:
+        node = self.nodes[name]
+        marked = [(key, None if text is None else MARK + text) for key, text in changes]
+        try:
+            entries = node.replica.write(*marked)
+        except CrashError:
+            node.restart()
+        except StorageError:
+            pass
+        else:
+            self.acknowledged |= {(name, entry.seq): entry.digest for entry in entries}
+
+    @rule(left=nodes, right=nodes)
+    def connect(self, left: str, right: str) -> None:
+        pair = (min(left, right), max(left, right))
+        if left != right and not self._alive(pair):
+            self.links[pair] = Link(self.nodes[pair[0]], self.nodes[pair[1]])
+
+    @rule(data=st.data(), steps=st.integers(1, 30))
+    def run_link(self, data: st.DataObject, steps: int) -> None:
+        if link := self._some_link(data):
+            for _ in range(steps):
+                link.step()
+
+    @rule(data=st.data())
+    def run_all(self, data: st.DataObject) -> None:
+        settle(*self.links.values())
+
+    @rule(data=st.data())
+    def cut(self, data: st.DataObject) -> None:
+        if link := self._some_link(data):
+            link.cut()
+
+    @rule(name=nodes)
+    def crash(self, name: str) -> None:
+        self.nodes[name].restart()
+
+    @rule(name=nodes, at=st.integers(1, 4), kill=st.booleans())
+    def fail_soon(self, name: str, at: int, kill: bool) -> None:
+        error = CrashError() if kill else StorageError("The disk is full.")
+        self.nodes[name].log.before_commit = Fault(at, error)
+
+    @rule(name=nodes, minutes=st.integers(-90, 90))
+    def jump_clock(self, name: str, minutes: int) -> None:
+        self.nodes[name].wall.ms += minutes * 60_000
+
+    @rule(data=st.data(), what=st.sampled_from(["lose", "double", "swap", "flip"]))
+    def spoil_frame(self, data: st.DataObject, what: str) -> None:
+        link = self._some_link(data)
+        frames = link.ends[data.draw(st.integers(0, 1))].frames if link else None
+        if not frames:
+            return
+        match what:
+            case "lose":
+                frames.popleft()
+            case "double":
+                frames.appendleft(frames[0])
+            case "swap":
+                frames.rotate(1)
+            case _:
+                frame = bytearray(frames[0])
+                at = data.draw(st.integers(0, len(frame) - 1))
+                frame[at] ^= data.draw(st.integers(1, 255))
+                frames[0] = bytes(frame)
+
+    @rule(data=st.data())
+    def rot_at_the_relay(self, data: st.DataObject) -> None:
+        held = self.nodes["r"].log._committed.entries
+        places = sorted(place for place, entry in held.items() if entry.payload is not None)
+        if places:
+            place = data.draw(st.sampled_from(places))
+            held[place] = replace(held[place], payload=b"rotten")
+            self.rotten = True
+
+    @precondition(lambda self: self.removed_by is None)
+    @rule(by=st.sampled_from(["a", "b"]))
+    def remove_a_member(self, by: str) -> None:
+        try:
+            remove(self.nodes[REMOVABLE], self.nodes[by])
+        except CrashError:
+            self.nodes[by].restart()
+        self.removed_by = by
+
+    def teardown(self) -> None:
+        remaining = self._heal()
+        self._logs_agree(remaining)
+        self._nothing_acknowledged_is_lost(remaining)
+        self._relay_knows_nothing()
+        folds = [node.replica.folded() for node in remaining if not node.relay]
+        assert folds == [node.replica.oracle() for node in remaining if not node.relay]
+        assert all(fold == folds[0] for fold in folds)
+
+    def _heal(self) -> list[Node]:
+        for link in self.links.values():
+            link.cut()
+        present = max(node.wall.ms for node in self.nodes.values())
+        clocks = [entry.hlc >> 16 for node in self.nodes.values() for entry in node.entries()]
+        for node in self.nodes.values():
+            node.log.before_commit = int
+            node.wall.ms = max(present, *clocks, 0) + 1
+        introduce(*self.nodes.values())
+        remaining = [
+            node
+            for name, node in self.nodes.items()
+            if self.removed_by is None or name != REMOVABLE
+        ]
+        # Only the relay's copies rot: those who can reach each other heal from each other.
+        hub = self.nodes["r"]
+        pairs = combinations(remaining, 2)
+        links = [Link(*pair) for pair in pairs if self.rotten or hub in pair]
+        for node in remaining:
+            node.replica.refold()
+        settle(*links)
+        for link in links:
+            assert not link.ended, link.ended
+            for end in link.ends:
+                stats = end.session.stats()
+                assert (stats.behind, stats.ahead, stats.refused) == (0, 0, {}) or self.removed_by
+            link.cut()
+        return remaining
+
+    def _logs_agree(self, remaining: list[Node]) -> None:
+        roster = remaining[0].roster
+        for node in self.nodes.values():
+            cutoff = roster.cutoff(node.id)
+            ends = {
+                other.head(node.id) if cutoff is None else min(other.head(node.id), cutoff)
+                for other in remaining
+            }
+            assert ends == {node.head(node.id) if cutoff is None else cutoff}
+        for other in remaining:
+            for origin, head in other.log.heads().items():
+                chain = chain_start(origin)
+                for entry in other.log.read(origin, 0, 1 << 40):
+                    chain = chain_next(chain, entry.digest)
+                    assert other.relay or entry_is_intact(entry)
+                assert chain == head.chain
+
+    def _nothing_acknowledged_is_lost(self, remaining: list[Node]) -> None:
+        for (name, seq), digest in self.acknowledged.items():
+            origin = self.nodes[name].id
+            cutoff = remaining[0].roster.cutoff(origin)
+            if cutoff is not None and seq > cutoff:
+                continue
+            for node in remaining:
+                (entry,) = node.log.read(origin, seq - 1, 1)
+                assert entry.digest == digest
+                assert entry.payload is not None or cutoff is not None
+
+    def _relay_knows_nothing(self) -> None:
+        for entry in self.nodes["r"].entries():
+            assert MARK not in repr(entry).encode()
+        assert self.nodes["r"].replica.folded() == {}
+
+    def _alive(self, pair: tuple[str, str]) -> bool:
+        link = self.links.get(pair)
+        return link is not None and all(link in end.node.ends for end in link.ends)
+
+    def _some_link(self, data: st.DataObject) -> Link | None:
+        alive = sorted(pair for pair in self.links if self._alive(pair))
+        return self.links[data.draw(st.sampled_from(alive))] if alive else None
+
+
+def test_all_replicas_converge_and_lose_nothing():
+    run_state_machine_as_test(
+        Fleet,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
