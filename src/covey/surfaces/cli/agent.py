@@ -39,11 +39,11 @@ def start(session: Session, node: Node) -> click.Command:
                 "This machine is no node of a fleet yet.",
                 hint="Make a fleet: covey init. Or join one: covey join -",
             )
-        was_running = session.local_client().is_up()
+        was_running = session.local_client.is_up()
         password = _password(session, from_stdin=password_stdin, running=was_running)
         if not was_running:
             _spawn(session)
-        client = session.local_client()
+        client = session.local_client
         if password is not None and client.call("node.status")["state"] == "locked":
             client.call("node.unlock", password=password.reveal())
         _report(session, client.call("node.status"), was_running=was_running)
@@ -63,7 +63,7 @@ def stop(session: Session, node: Node) -> click.Command:
     """Make `covey agent stop`."""
 
     def run() -> None:
-        client = session.local_client()
+        client = session.local_client
         if not client.is_up():
             if not session.output.quiet:
                 session.output.line("The daemon is not running.")
@@ -89,7 +89,7 @@ def status(session: Session, node: Node) -> click.Command:
     def run() -> None:
         output = session.output
         service = _installed(session)
-        client = session.local_client()
+        client = session.local_client
         found: dict[str, Any] = {"running": client.is_up(), "service": service}
         if found["running"]:
             node_status = client.call("node.status")
@@ -121,7 +121,7 @@ def _password(session: Session, *, from_stdin: bool, running: bool) -> Secret | 
         return read_password(from_stdin=True)
     if not session.locals.node_control().unlocks_by_password() or not is_interactive():
         return None
-    if running and session.local_client().call("node.status")["state"] != "locked":
+    if running and session.local_client.call("node.status")["state"] != "locked":
         return None
     return read_password(from_stdin=False)
 
@@ -144,7 +144,7 @@ def _spawn(session: Session) -> None:
     finally:
         os.close(descriptor)
     if not _wait(
-        lambda: process.poll() is not None or session.local_client().is_up(), START_SECONDS
+        lambda: process.poll() is not None or session.local_client.is_up(), START_SECONDS
     ):
         process.terminate()
         raise UnreachableError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from covey.errors import CoveyError, ExitCode, InvalidRequestError
-from covey.operations.command_document import load_commands
+from covey.operations.command_document import CommandDocument, load_commands
 from covey.surfaces.cli.groups import HintedUsageError, NodeGroup
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.pipes import abandon_stdout
@@ -28,17 +28,23 @@ class CommandExitError(Exception):
         self.status = status
 
 
-def run(argv: Sequence[str], local: Locals) -> int:
-    """Run one command line, without the program's name, and return the exit status."""
-    session = Session(load_commands(), local, Output(as_json="--json" in _own(argv)))
+def run(argv: Sequence[str], local: Locals, document: CommandDocument | None = None) -> int:
+    """Run one command line, without the program's name, and return the exit status.
+
+    `document` is the packaged one if it is left out.
+    """
+    output = Output(as_json="--json" in _own(argv))
+    session = Session(document or load_commands(), local, output)
     words = list(argv)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     try:
         status = _run(session, words)
         sys.stdout.flush()
-    except BrokenPipeError:
-        return abandon_stdout()
+    except OSError as error:
+        return abandon_stdout(error)
+    finally:
+        session.close()
     return status
 
 

@@ -15,6 +15,6 @@ def print_front_page() -> int:
     try:
         sys.stdout.write(root_page(build_tree(load_commands())))
         sys.stdout.flush()
-    except BrokenPipeError:
-        return abandon_stdout()
+    except OSError as error:
+        return abandon_stdout(error)
     return 0

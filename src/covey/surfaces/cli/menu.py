@@ -95,3 +95,6 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 HIDDEN = frozenset({"node"})
 """Groups that `covey --help` leaves out, because their commands have shorter names."""
+
+NEVER_ASKED = frozenset({"env.unset", "node.shutdown"})
+"""Operations that destroy, but nothing that cannot be had back: they are done unasked."""

@@ -10,15 +10,18 @@ import click
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret
 from covey.surfaces.cli.help import command_page
+from covey.surfaces.cli.menu import NEVER_ASKED
 from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_options
 from covey.surfaces.cli.run_operation import run_operation
-from covey.surfaces.cli.secrets_input import ask, read_stdin_line
+from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.values import ParameterValue
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 Values = dict[str, Any]
+
+_YES = "covey_yes"
 
 
 class DescribedCommand(click.Command):
@@ -77,15 +80,22 @@ def operation_command(
 ) -> click.Command:
     """Make the command; `adjust` changes the values before they are sent."""
     described = [param for param in command.params if param.name not in leave_out]
+    params = click_params(described, paginated=command.paginated)
+    has_own = any(param.flag == "--yes" for param in described)
+    asks = command.effect == "destroy" and command.name not in NEVER_ASKED and not has_own
+    if asks:
+        params.append(click.Option(["-y", "--yes", _YES], is_flag=True, help="Do not ask."))
 
     def run(**given: Any) -> None:
         values = {param.name: _value(param, given) for param in described}
+        if asks and not given[_YES]:
+            _confirm(command, values)
         run_operation(session, command, adjust(values) if adjust else values)
 
     return DescribedCommand(
         command.path[-1],
         run,
-        click_params(described, paginated=command.paginated),
+        params,
         summary=command.summary,
         description=command.description,
         examples=command.examples,
@@ -95,6 +105,20 @@ def operation_command(
             if param.kind == "argument" and not param.secret and param.help
         ],
     )
+
+
+def _confirm(command: Command, values: Values) -> None:
+    """Ask a person before something is destroyed; scripts are not asked."""
+    if not is_interactive():
+        return
+    target = " ".join(
+        str(values[param.name])
+        for param in command.params
+        if param.kind == "argument" and not param.secret and values.get(param.name)
+    )
+    question = f"{command.summary.rstrip('.')}{f' ({target})' if target else ''}?"
+    if not click.confirm(question, err=True):
+        raise click.Abort
 
 
 def click_params(

@@ -62,12 +62,20 @@ class Session:
         """Whether commands go to another node by its URL."""
         return bool(self.url or os.environ.get("COVEY_URL"))
 
+    @cached_property
     def local_client(self) -> Client:
-        """Return a connection to this home's own daemon, whatever the options say."""
+        """The connection to this home's own daemon, whatever the options say."""
         from covey.surfaces.cli.client import Client
         from covey.surfaces.cli.transport import Transport
 
         return Client(Transport(self.paths), self.document)
+
+    def close(self) -> None:
+        """Close the connections that were made."""
+        for name in ("client", "local_client"):
+            made: Client | None = self.__dict__.get(name)
+            if made is not None:
+                made.transport.close()
 
     def _token(self) -> str:
         name = self.token_file or os.environ.get("COVEY_TOKEN_FILE")
