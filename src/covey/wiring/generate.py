@@ -9,6 +9,9 @@ from pathlib import Path
 from covey.operations.document import stale_documents, write_documents
 from covey.operations.registry import Registry
 from covey.wiring.modules import OPERATION_MODULES
+from covey.wiring.settings_page import settings_page
+
+SETTINGS_PAGE = Path("docs/reference/settings.md")
 
 
 def main() -> int:
@@ -20,8 +23,12 @@ def main() -> int:
     root = Path.cwd()
     if not arguments.check:
         write_documents(registry, root)
+        (root / SETTINGS_PAGE).write_text(settings_page(), "utf-8")
         return 0
     stale = stale_documents(registry, root)
+    page = root / SETTINGS_PAGE
+    if not page.is_file() or page.read_text("utf-8") != settings_page():
+        stale.append(SETTINGS_PAGE)
     for path in stale:
         sys.stderr.write(f"{path} is stale. Run: ./dev generate\n")
     return 1 if stale else 0
