@@ -12,7 +12,7 @@ from covey.store.entry import SIGN_EVERY, Entry, chain_next, chain_start, sign_h
 from covey.store.ingest import Accepted, Outcome, heal, verify
 from covey.store.merge import context_of, fold, refold
 from covey.store.ports import ChainHead, Leaf, LogChanged, LogStorage, LogWriter
-from covey.store.seal import Sealer, UnknownGenerationError
+from covey.store.seal import Sealer, UnknownGenerationError, UnreadableEntryError
 from covey.store.wire import Batch, Digests, Payloads
 from tests.store.keys import NodeSigner
 from tests.store.roster import PlainRoster
@@ -164,7 +164,7 @@ class ReferenceReplica:
             return None
         try:
             opened = self._sealer.open(entry)
-        except UnknownGenerationError:
+        except (UnknownGenerationError, UnreadableEntryError):
             return None
         return Leaf(
             "env",

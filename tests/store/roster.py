@@ -1,4 +1,4 @@
-"""A roster of unsigned statements: the set of members and removals that a node has heard of."""
+"""The set of members and removals that a node has heard of, in statements with a checksum."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class PlainRoster:
         return blake2b(b"".join(self.export()), digest_size=16).digest()
 
     def export(self) -> list[bytes]:
-        return sorted(msgspec.msgpack.encode(each) for each in self._held.values())
+        return sorted(_encode(each) for each in self._held.values())
 
     async def merge(self, statements: Sequence[bytes]) -> bool:
-        return self.add(*(msgspec.msgpack.decode(each, type=Statement) for each in statements))
+        decoded = [_decode(each) for each in statements]
+        return self.add(*(each for each in decoded if each is not None))
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -70,3 +71,15 @@ class PlainRoster:
     def cutoff_chain(self, origin: NodeId) -> bytes | None:
         held = self._held.get(origin)
         return held.chain if held else None
+
+
+def _encode(statement: Statement) -> bytes:
+    data = msgspec.msgpack.encode(statement)
+    return blake2b(data, digest_size=16).digest() + data
+
+
+def _decode(statement: bytes) -> Statement | None:
+    decoded = statement[16:]
+    if blake2b(decoded, digest_size=16).digest() != statement[:16]:
+        return None
+    return msgspec.msgpack.decode(decoded, type=Statement)

@@ -37,6 +37,7 @@ from covey.store.wire import (
 )
 
 _COUNT_BYTES = 8
+_PEER_REMOVED = "the peer was removed from the fleet"
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -265,6 +266,8 @@ class Session:
             self._close(EndCode.OTHER_FLEET, "the nodes belong to different fleets")
         elif hello.node != self._peer or hello.node == self._view.node_id:
             self._close(EndCode.OTHER_NODE, "the peer is not the node that it says it is")
+        elif self._view.trust.cutoff(self._peer) is not None:
+            self._close(EndCode.REMOVED, _PEER_REMOVED)
         elif any(self._hello.tags.get(each, tag) != tag for each, tag in hello.tags.items()):
             self._close(EndCode.WRONG_KEY, "the nodes hold different data keys of one generation")
         else:
@@ -289,7 +292,7 @@ class Session:
         """Go on by the roster that is held now; sends it where the peer's differs."""
         trust = self._view.trust
         if trust.cutoff(self._peer) is not None:
-            self._close(EndCode.REMOVED, "the peer was removed from the fleet")
+            self._close(EndCode.REMOVED, _PEER_REMOVED)
         elif trust.cutoff(self._view.node_id) is not None:
             self._close(EndCode.REMOVED, "this node was removed from the fleet")
         elif trust.public_key(self._peer) is None:
