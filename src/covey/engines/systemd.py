@@ -63,6 +63,7 @@ class Unit:
 
     def text(self) -> str:
         """Return the unit file (systemd.service(5), systemd.exec(5))."""
+        words = (*self.command, "up", "--locked")
         lines = [
             "[Unit]",
             "Description=Covey, the private cloud of your machines",
@@ -73,7 +74,7 @@ class Unit:
             "",
             "[Service]",
             "Type=exec",
-            f"ExecStart={' '.join(_quoted(part) for part in (*self.command, 'up', '--locked'))}",
+            f"ExecStart={' '.join(_program_word(part) for part in words)}",
             "Restart=on-failure",
             "RestartSec=2",
             "TimeoutStopSec=15",
@@ -191,10 +192,15 @@ def _own_command() -> tuple[str, ...]:
 
 
 def _quoted(text: str) -> str:
-    """Quote one word of a unit file (systemd.syntax(7)); `%` and `$` stand for themselves."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """Quote one word of a unit file (systemd.syntax(7)); `%` stands for itself."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     plain = escaped == text and not any(char.isspace() or char in "';" for char in text)
     return text if plain else f'"{escaped}"'
+
+
+def _program_word(text: str) -> str:
+    """Quote one word of a command line, the one place where `$` names a variable."""
+    return _quoted(text).replace("$", "$$")
 
 
 def _without_gaps(lines: list[str]) -> list[str]:
