@@ -11,7 +11,7 @@ from covey.errors import StorageError
 from covey.store.api import NodeId
 from covey.store.clock import HybridClock
 from covey.store.entry import Entry
-from covey.store.ports import LogChanged
+from covey.store.ports import Leaf, LogChanged
 from covey.store.receiving import Apply, Supply
 from covey.store.replicate import Ended, Frame, Merge, Out, Session
 from covey.store.seal import Sealer
@@ -57,20 +57,42 @@ class Node:
         self.roster = PlainRoster([self.statement()])
         self.log = MemoryLog()
         self.ends: list[Link] = []
-        self.replica = self._boot()
+        self.replica: Any = self._boot()
 
     def _boot(self) -> ReferenceReplica:
-        replica = ReferenceReplica(
-            self.log, self.signer, self.roster, Sealer(self.keys), HybridClock(self.wall)
-        )
+        replica = self._reference()
         replica.refold()
         self.roster.subscribe(self._refold)
         return replica
+
+    def _reference(self) -> ReferenceReplica:
+        return ReferenceReplica(
+            self.log, self.signer, self.roster, Sealer(self.keys), HybridClock(self.wall)
+        )
 
     def _refold(self) -> None:
         # A full disk leaves the fold as it is until the node starts again.
         with suppress(StorageError):
             self.replica.refold()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return at_once(work)
+
+    def write(self, *changes: tuple[str, bytes | None]) -> list[int]:
+        """Write records durably; returns their sequence numbers."""
+        return [entry.seq for entry in self.replica.write(*changes)]
+
+    def catch_up(self) -> None:
+        """Fold what held clocks, cutoffs and keys left out until now."""
+        self.replica.refold()
+
+    def folded(self) -> dict[str, tuple[Leaf, ...]]:
+        """Return the current versions of all keys."""
+        return self.replica.folded()
+
+    def oracle(self) -> dict[str, tuple[Leaf, ...]]:
+        """Return what they should be."""
+        return self.replica.oracle()
 
     def statement(self, cutoff: int | None = None, chain: bytes | None = None) -> Statement:
         return Statement(self.id, self.signer.public_key.public_bytes_raw(), cutoff, chain)
@@ -85,6 +107,9 @@ class Node:
     def head(self, origin: NodeId) -> int:
         head = self.log.heads().get(origin)
         return head.seq if head else 0
+
+    def close(self) -> None:
+        """End the node for good."""
 
     def entries(self) -> Iterator[Entry]:
         for origin in self.log.heads():
@@ -140,13 +165,13 @@ class End:
         replica = self.node.replica
         match work:
             case Apply():
-                outcome = at_once(replica.apply(work.batch, work.listed))
+                outcome = self.node.run(replica.apply(work.batch, work.listed))
                 return self.session.applied(work.batch, outcome)
             case Supply():
-                at_once(replica.supply(work.payloads))
+                self.node.run(replica.supply(work.payloads))
                 return self.session.supplied()
             case Merge():
-                at_once(self.node.roster.merge(work.statements))
+                self.node.run(self.node.roster.merge(work.statements))
                 return self.session.merged()
 
 

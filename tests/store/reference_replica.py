@@ -39,6 +39,7 @@ class ReferenceReplica:
         self._signer = signer
         self._sealer = sealer
         self._listeners: list[Callable[[LogChanged], None]] = []
+        self.met_peers: dict[NodeId, dict[NodeId, int]] = {}
         for origin in log.heads():
             for entry in log.read(origin, 0, EVERYTHING):
                 clock.observe(entry.hlc)
@@ -70,6 +71,9 @@ class ReferenceReplica:
             if held and held[0].payload is None:
                 found.setdefault(item.origin, []).append(item.seq)
         return found
+
+    def met(self, peer: NodeId, heads: Mapping[NodeId, int]) -> None:
+        self.met_peers[peer] = dict(heads)
 
     def subscribe(self, listener: Callable[[LogChanged], None]) -> Callable[[], None]:
         self._listeners.append(listener)

@@ -32,14 +32,19 @@ texts = st.none() | st.binary(max_size=6)
 class Fleet(RuleBasedStateMachine):
     """Three members and a relay; each rule is one thing that can happen to them."""
 
+    refusals: tuple[type[Exception], ...] = (StorageError,)
+
     def __init__(self) -> None:
         super().__init__()
-        self.nodes = {name: Node(name, relay=name == "r") for name in (*FULL, "r")}
+        self.nodes = {name: self.new_node(name) for name in (*FULL, "r")}
         self.links: dict[tuple[str, str], Link] = {}
         self.acknowledged: dict[tuple[str, int], bytes] = {}
         self.removed_by: str | None = None
         self.rotten = False
         self.faulty_frames = False
+
+    def new_node(self, name: str) -> Node:
+        return Node(name, relay=name == "r")
 
     @initialize(acquainted=st.booleans())
     def begin(self, acquainted: bool) -> None:
@@ -52,13 +57,14 @@ class Fleet(RuleBasedStateMachine):
         node = self.nodes[name]
         marked = [(key, None if text is None else MARK + text) for key, text in changes]
         try:
-            entries = node.replica.write(*marked)
+            seqs = node.write(*marked)
         except CrashError:
             node.restart()
-        except StorageError:
+        except self.refusals:
             pass
         else:
-            self.acknowledged |= {(name, entry.seq): entry.digest for entry in entries}
+            written = (node.log.read(node.id, seq - 1, 1)[0] for seq in seqs)
+            self.acknowledged |= {(name, entry.seq): entry.digest for entry in written}
 
     @rule(left=nodes, right=nodes)
     def connect(self, left: str, right: str) -> None:
@@ -136,9 +142,11 @@ class Fleet(RuleBasedStateMachine):
         self._logs_agree(remaining)
         self._nothing_acknowledged_is_lost(remaining)
         self._relay_knows_nothing()
-        folds = [node.replica.folded() for node in remaining if not node.relay]
-        assert folds == [node.replica.oracle() for node in remaining if not node.relay]
+        folds = [node.folded() for node in remaining if not node.relay]
+        assert folds == [node.oracle() for node in remaining if not node.relay]
         assert all(fold == folds[0] for fold in folds)
+        for node in self.nodes.values():
+            node.close()
 
     def _heal(self) -> list[Node]:
         for link in self.links.values():
@@ -159,7 +167,7 @@ class Fleet(RuleBasedStateMachine):
         pairs = combinations(remaining, 2)
         links = [Link(*pair) for pair in pairs if self.rotten or hub in pair]
         for node in remaining:
-            node.replica.refold()
+            node.catch_up()
         settle(*links)
         for link in links:
             assert not link.ended, link.ended
@@ -200,7 +208,7 @@ class Fleet(RuleBasedStateMachine):
     def _relay_knows_nothing(self) -> None:
         for entry in self.nodes["r"].entries():
             assert MARK not in repr(entry).encode()
-        assert self.nodes["r"].replica.folded() == {}
+        assert self.nodes["r"].folded() == {}
 
     def _alive(self, pair: tuple[str, str]) -> bool:
         link = self.links.get(pair)

@@ -202,6 +202,9 @@ class LogStorage(Protocol):
     def leaves(self, collection: str, key: str) -> list[Leaf]:
         """Return the current versions of one key."""
 
+    def leaves_of(self, collection: str, keys: Sequence[str]) -> dict[str, list[Leaf]]:
+        """Return the current versions of many keys; a key that has none may be left out."""
+
     def scan_leaves(self, collection: str, prefix: str) -> Iterator[Leaf]:
         """Yield current versions whose key starts with `prefix`, in key order."""
 
@@ -253,6 +256,9 @@ class LogView(Protocol):
 
     def missing(self) -> Mapping[NodeId, Sequence[int]]:
         """Return the quarantined places that still hold a stub, by origin."""
+
+    def met(self, peer: NodeId, heads: Mapping[NodeId, int]) -> None:
+        """Take note of how far a peer held each log when its session began."""
 
 
 class Published(msgspec.Struct, frozen=True):

@@ -279,7 +279,9 @@ class Session:
                 self._send_roster()
 
     def _compare(self, theirs: Mapping[NodeId, Head]) -> None:
-        self._sending.peer_takes({origin: head.seq for origin, head in theirs.items()})
+        held = {origin: head.seq for origin, head in theirs.items()}
+        self._view.met(self._peer, held)
+        self._sending.peer_takes(held)
         for origin, mine in self._hello.heads.items():
             other = theirs.get(origin)
             if other is not None and other.seq == mine.seq and other.chain != mine.chain:
