@@ -33,27 +33,28 @@ class Folder:
 
     def add(self, pending: Pending, entries: Iterable[Entry]) -> None:
         """Fold appended entries in: holds those of absurd clocks, sets unreadable ones aside."""
-        leaves: dict[Key, Sequence[Leaf]] = {}
-        versions: dict[Key, list[Entry]] = {}
+        horizon, newest = self._clock.horizon(), 0
+        found: dict[str, dict[str, list[tuple[Leaf, Entry]]]] = {}
         for entry in entries:
             if entry.payload is None or not self.accepted(entry.origin, entry.seq):
                 continue
-            if not self._clock.observe(entry.hlc):
+            if entry.hlc > horizon:
                 pending.writer.hold(entry)
                 continue
+            newest = max(newest, entry.hlc)
             version = self._open(pending, entry)
-            if version is None:
-                continue
-            key = version.collection, version.key
-            known = leaves.get(key)
-            if known is None:
-                known = pending.storage.leaves(*key)
-                versions[key] = []
-            leaves[key] = fold(known, version)
-            versions[key].append(entry)
-        for key, found in versions.items():
-            pending.writer.set_leaves(*key, leaves[key], found)
-        pending.keys.update(versions)
+            if version is not None:
+                keys = found.setdefault(entry.collection, {})
+                keys.setdefault(version.key, []).append((version, entry))
+        self._clock.observe(newest)
+        for collection, keys in found.items():
+            known = pending.storage.leaves_of(collection, tuple(keys))
+            for key, added in keys.items():
+                leaves: Sequence[Leaf] = known.get(key, ())
+                for version, _ in added:
+                    leaves = fold(leaves, version)
+                pending.writer.set_leaves(collection, key, leaves, [entry for _, entry in added])
+                pending.keys.add((collection, key))
 
     def release(self, pending: Pending, entries: Iterable[Entry]) -> None:
         """Fold held entries whose time has come; one whose time has not is held again."""

@@ -159,14 +159,12 @@ class _Write:
         head = pending.heads.get(self._own.signer.node_id)
         self._fence.check(head.seq if head is not None else 0)
         draft = self._own.draft(pending)
-        leaves: dict[Key, Sequence[Leaf]] = {}
+        leaves = self._known()
         added: dict[Key, list[Entry]] = {}
         written: list[Version] = []
         for change in self._changes:
             key = change.collection, change.key
-            known = leaves.get(key)
-            if known is None:
-                known = self._storage.leaves(*key)
+            known = leaves.get(key, ())
             _check_expected(change, known)
             context = context_of(known)
             after = max((leaf.hlc for leaf in known), default=0)
@@ -180,6 +178,17 @@ class _Write:
             pending.writer.set_leaves(*key, leaves[key], versions)
         pending.keys.update(added)
         return written
+
+    def _known(self) -> dict[Key, Sequence[Leaf]]:
+        """Return the current versions of the keys to be changed."""
+        names: dict[str, dict[str, None]] = {}
+        for change in self._changes:
+            names.setdefault(change.collection, {})[change.key] = None
+        return {
+            (collection, key): leaves
+            for collection, keys in names.items()
+            for key, leaves in self._storage.leaves_of(collection, tuple(keys)).items()
+        }
 
 
 def _check_expected(change: Change, known: Sequence[Leaf]) -> None:

@@ -160,6 +160,10 @@ class MemoryLog:
             return list(staged.leaves[place] or ())
         return list(self._committed.leaves.get(place) or ())
 
+    def leaves_of(self, collection: str, keys: Sequence[str]) -> dict[str, list[Leaf]]:
+        """Return the current versions of many keys."""
+        return {key: self.leaves(collection, key) for key in keys}
+
     def scan_leaves(self, collection: str, prefix: str) -> Iterator[Leaf]:
         """Yield current versions whose key starts with `prefix`, in key order."""
         for (at, key), leaves in sorted(self._view().leaves.items()):

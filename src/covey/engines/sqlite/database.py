@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from covey.engines.sqlite.faults import translated
+from covey.engines.sqlite.faults import storage_error, translated
 from covey.engines.sqlite.migrations import migrate
 from covey.errors import LockedError
 
@@ -144,17 +144,17 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
-        """Give the connection to read with: in the writer thread the one that sees its writes."""
-        with translated(self.path):
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Read all rows of a statement: in the writer thread those that it wrote, too."""
+        try:
             if threading.get_ident() == self._writer_thread:
-                yield self._writer
-                return
+                return fetch(self._writer, sql, values)
             with self._read_lock:
                 if self._closed:
                     raise _closed_error()
-                yield self._reader
+                return fetch(self._reader, sql, values)
+        except apsw.Error as error:
+            raise storage_error(error, self.path) from error
 
     def close(self) -> None:
         """Finish the writes under way, empty the write-ahead log into the file, and close."""

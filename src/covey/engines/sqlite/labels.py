@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import apsw
 
-from covey.engines.sqlite.database import fetch, fetch_one
+from covey.engines.sqlite.database import Database, fetch_one
 
 T = TypeVar("T", str, bytes)
 
@@ -20,9 +20,9 @@ class Labels(Generic[T]):
         self._numbers: dict[T, int] = {}
         self._labels: dict[int, T] = {}
 
-    def load(self, connection: apsw.Connection) -> None:
+    def load(self, database: Database) -> None:
         """Read the table, forgetting what a rolled back transaction had numbered."""
-        rows: list[tuple[int, T]] = fetch(connection, self._select)
+        rows: list[tuple[int, T]] = database.query(self._select)
         self._numbers = {label: no for no, label in rows}
         self._labels = dict(rows)
 

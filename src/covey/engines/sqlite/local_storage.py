@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from covey.engines.sqlite.database import Database, fetch, fetch_one
+from covey.engines.sqlite.database import Database, fetch_one
 
 _PUT = "INSERT OR REPLACE INTO local (namespace, key, value) VALUES (?, ?, ?)"
 _TAKE = "DELETE FROM local WHERE namespace = ? AND key = ? RETURNING value"
@@ -20,14 +20,12 @@ class SqliteLocalState:
 
     def get_local(self, namespace: str, key: str) -> bytes | None:
         """Return a value or None."""
-        with self._database.reading() as connection:
-            value: bytes | None = fetch_one(connection, _GET, (namespace, key))
-            return value
+        rows = self._database.query(_GET, (namespace, key))
+        return rows[0][0] if rows else None
 
     def scan_local(self, namespace: str) -> list[tuple[str, bytes]]:
         """Return all keys and values of a namespace in key order."""
-        with self._database.reading() as connection:
-            return fetch(connection, _SCAN, (namespace,))
+        return self._database.query(_SCAN, (namespace,))
 
     async def put_local(self, namespace: str, key: str, value: bytes | None) -> None:
         """Set a value durably; None deletes."""

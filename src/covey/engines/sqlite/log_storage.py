@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
-from covey.engines.sqlite.database import Database, fetch
+from covey.engines.sqlite.database import Database
 from covey.engines.sqlite.log_writer import SqliteLogWriter, leaf_of, read_leaves
 from covey.engines.sqlite.rows import ENTRY_COLUMNS, LogLabels, entry_id
 from covey.engines.sqlite.schema import SEQ_BITS, VersionState
@@ -54,8 +54,7 @@ class SqliteLogStorage:
         self._database = database
         self._labels = LogLabels()
         self._open: SqliteLogWriter | None = None
-        with database.reading() as connection:
-            self._load_labels(connection)
+        self._load_labels()
 
     async def commit(self, work: Callable[[LogWriter], T]) -> T:
         """Run `work` in a transaction in the writer thread; returns after the durable commit."""
@@ -75,18 +74,17 @@ class SqliteLogStorage:
                 yield writer
                 writer.flush()
         except BaseException:
-            with suppress(StorageError), self._database.reading() as connection:
-                self._load_labels(connection)
+            with suppress(StorageError):
+                self._load_labels()
             raise
         finally:
             self._open = None
 
     def heads(self) -> dict[NodeId, ChainHead]:
         """Return how far each origin's log is held."""
-        with self._reading() as connection:
-            rows: list[tuple[str, int, bytes]] = fetch(
-                connection, "SELECT origin, seq, chain FROM log WHERE chain IS NOT NULL"
-            )
+        rows: list[tuple[str, int, bytes]] = self._query(
+            "SELECT origin, seq, chain FROM log WHERE chain IS NOT NULL"
+        )
         return {NodeId(origin): ChainHead(seq, chain) for origin, seq, chain in rows}
 
     def read(self, origin: NodeId, after: int, limit: int) -> list[Entry]:
@@ -95,16 +93,14 @@ class SqliteLogStorage:
         if log is None:
             return []
         bounds = (entry_id(log, after), ((log + 1) << SEQ_BITS) - 1, limit)
-        with self._reading() as connection:
-            return [self._labels.entry(row) for row in fetch(connection, _READ, bounds)]
+        return [self._labels.entry(row) for row in self._query(_READ, bounds)]
 
     def versions(self, collection: str, key: str) -> list[Entry]:
         """Return all entries that are known to be versions of a key."""
         number = self._labels.collections.find(collection)
         if number is None:
             return []
-        with self._reading() as connection:
-            rows = fetch(connection, _VERSIONS, (number, key))
+        rows = self._query(_VERSIONS, (number, key))
         return [self._labels.entry(row) for row in rows]
 
     def read_by_generation(
@@ -117,24 +113,19 @@ class SqliteLogStorage:
         start = 0
         if after is not None and (log := self._labels.logs.find(after[0])) is not None:
             start = entry_id(log, after[1])
-        with self._reading() as connection:
-            rows = fetch(connection, _BY_GENERATION, (number, start, limit))
+        rows = self._query(_BY_GENERATION, (number, start, limit))
         return [self._labels.entry(row) for row in rows]
 
     def payloads_by_generation(self) -> dict[bytes, int]:
         """Return how many entries with a payload each generation has."""
-        with self._reading() as connection:
-            rows: list[tuple[int, int]] = fetch(
-                connection,
-                "SELECT generation, count(*) FROM entry WHERE payload IS NOT NULL "
-                "GROUP BY generation",
-            )
+        rows: list[tuple[int, int]] = self._query(
+            "SELECT generation, count(*) FROM entry WHERE payload IS NOT NULL GROUP BY generation",
+        )
         return {self._labels.generations.label(number): count for number, count in rows}
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
         """Look through `rows` versions that are not current and whose payload is held."""
-        with self._reading() as connection:
-            found = fetch(connection, _SUPERSEDED, (cursor, rows))
+        found = self._query(_SUPERSEDED, (cursor, rows))
         entries = [self._labels.entry(row) for row in found]
         old = [each for each in entries if each.hlc < before_hlc and each.payload is not None]
         return old, int(found[-1][0]) if len(found) == rows else None
@@ -143,16 +134,20 @@ class SqliteLogStorage:
         """Return the entries kept out of the fold by `hold`."""
         bound = " WHERE h.hlc <= ?" if up_to_hlc is not None else ""
         values = () if up_to_hlc is None else (up_to_hlc,)
-        with self._reading() as connection:
-            rows = fetch(connection, f"{_HELD}{bound} ORDER BY e.id", values)
+        rows = self._query(f"{_HELD}{bound} ORDER BY e.id", values)
         return [self._labels.entry(row) for row in rows]
 
     def leaves(self, collection: str, key: str) -> list[Leaf]:
         """Return the current versions of one key."""
         if self._open is not None and self._database.in_writer_thread:
             return self._open.leaves(collection, key)
-        with self._database.reading() as connection:
-            return read_leaves(connection, self._labels, collection, key)
+        return read_leaves(self._database, self._labels, collection, key)
+
+    def leaves_of(self, collection: str, keys: Sequence[str]) -> dict[str, list[Leaf]]:
+        """Return the current versions of many keys."""
+        if self._open is not None and self._database.in_writer_thread:
+            return self._open.leaves_of(collection, keys)
+        return {key: self.leaves(collection, key) for key in keys}
 
     def scan_leaves(self, collection: str, prefix: str) -> Iterator[Leaf]:
         """Yield current versions whose key starts with `prefix`, in key order.
@@ -164,8 +159,7 @@ class SqliteLogStorage:
             return
         start, end = prefix, _after_prefix(prefix)
         while True:
-            with self._reading() as connection:
-                rows = fetch(connection, _SCAN, (number, start, end))
+            rows = self._query(_SCAN, (number, start, end))
             for name, entry, hlc, context, value in rows:
                 if entry is not None:
                     yield leaf_of(self._labels, collection, name, (entry, hlc, context, value))
@@ -178,32 +172,27 @@ class SqliteLogStorage:
         number = self._labels.collections.find(collection)
         if number is None:
             return []
-        with self._reading() as connection:
-            return [name for (name,) in fetch(connection, _CONTESTED, (number,))]
+        return [name for (name,) in self._query(_CONTESTED, (number,))]
 
     def quarantined(self) -> list[Quarantined]:
         """Return all entries set aside."""
-        with self._reading() as connection:
-            rows: list[tuple[int, str, bytes]] = fetch(
-                connection, "SELECT entry, reason, frame FROM quarantine ORDER BY entry"
-            )
+        rows: list[tuple[int, str, bytes]] = self._query(
+            "SELECT entry, reason, frame FROM quarantine ORDER BY entry"
+        )
         places = [self._labels.place(number) for number, _, _ in rows]
         return [
             Quarantined(*place, reason, frame)
             for place, (_, reason, frame) in zip(places, rows, strict=True)
         ]
 
-    @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
-        with self._database.reading() as connection:
-            if self._open is not None and self._database.in_writer_thread:
-                self._open.flush()
-            yield connection
+    def _query(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+        if self._open is not None and self._database.in_writer_thread:
+            self._open.flush()
+        return self._database.query(sql, values)
 
-    def _load_labels(self, connection: apsw.Connection) -> None:
-        self._labels.logs.load(connection)
-        self._labels.collections.load(connection)
-        self._labels.generations.load(connection)
+    def _load_labels(self) -> None:
+        for labels in (self._labels.logs, self._labels.collections, self._labels.generations):
+            labels.load(self._database)
 
 
 def _after_prefix(prefix: str) -> str | bytes:

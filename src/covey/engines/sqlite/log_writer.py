@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import apsw
 
-from covey.engines.sqlite.database import fetch, fetch_one
+from covey.engines.sqlite.database import Database, fetch, fetch_one
 from covey.engines.sqlite.rows import (
     ENTRY_COLUMNS,
     EntryRow,
@@ -22,6 +22,8 @@ from covey.store.ports import ChainHead, Leaf, Quarantined
 
 Key = tuple[str, str]
 
+_NO_KEY = 0
+
 _APPEND = f"""
 INSERT INTO entry ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
@@ -30,7 +32,14 @@ ON CONFLICT (id) DO UPDATE SET
   signature = iif(excluded.signature = x'', signature, excluded.signature)
 WHERE payload IS NULL
 """  # noqa: S608 - the columns are this package's
-_FIND_KEY = "SELECT id FROM key WHERE collection = ? AND name = ?"
+_FIND_KEYS = f"""
+SELECT k.name, k.id, v.entry, v.hlc, v.context, v.value FROM key k
+LEFT JOIN version v ON v.key = k.id AND v.state >= {VersionState.CURRENT}
+WHERE k.collection = ? AND k.name IN
+"""  # noqa: S608 - a number
+_MANY = 64
+_FIND_ONE = f"{_FIND_KEYS} (?)"
+_FIND_MANY = f"{_FIND_KEYS} ({', '.join('?' * _MANY)})"
 _ADD_KEY = "INSERT INTO key (id, collection, name) VALUES (?, ?, ?)"
 _ADD_VERSION = """
 INSERT INTO version (key, entry, state, hlc, context, value) VALUES (?, ?, ?, ?, ?, ?)
@@ -54,14 +63,12 @@ VersionRow = tuple[int, int, int, int, bytes | None, bytes | None]
 LeafRow = tuple[int, int, bytes | None, bytes | None]
 
 
-def read_leaves(
-    connection: apsw.Connection, labels: LogLabels, collection: str, key: str
-) -> list[Leaf]:
-    """Return the current versions of one key as the tables have them."""
+def read_leaves(database: Database, labels: LogLabels, collection: str, key: str) -> list[Leaf]:
+    """Return the current versions of one key as they were committed."""
     number = labels.collections.find(collection)
     if number is None:
         return []
-    rows: list[LeafRow] = fetch(connection, _LEAVES, (number, key))
+    rows: list[LeafRow] = database.query(_LEAVES, (number, key))
     return [leaf_of(labels, collection, key, row) for row in rows]
 
 
@@ -80,6 +87,7 @@ class SqliteLogWriter:
         self._labels = labels
         self._entries: list[EntryRow] = []
         self._folds: dict[Key, tuple[Sequence[Leaf], list[Entry]]] = {}
+        self._keys: dict[Key, int] = {}
         self._next_key = 0
 
     def append(self, entry: Entry) -> None:
@@ -145,10 +153,21 @@ class SqliteLogWriter:
 
     def leaves(self, collection: str, key: str) -> list[Leaf]:
         """Return the current versions of one key as this transaction leaves them."""
-        pending = self._folds.get((collection, key))
-        if pending is not None:
-            return list(pending[0])
-        return read_leaves(self._connection, self._labels, collection, key)
+        return self.leaves_of(collection, (key,)).get(key, [])
+
+    def leaves_of(self, collection: str, keys: Sequence[str]) -> dict[str, list[Leaf]]:
+        """Return the current versions of many keys as this transaction leaves them."""
+        found: dict[str, list[Leaf]] = {}
+        unread = []
+        for key in keys:
+            pending = self._folds.get((collection, key))
+            if pending is None:
+                unread.append(key)
+            else:
+                found[key] = list(pending[0])
+        if unread:
+            self._find(collection, unread, found)
+        return found
 
     def flush(self) -> None:
         """Run the statements that were gathered."""
@@ -166,12 +185,13 @@ class SqliteLogWriter:
         versions: dict[tuple[int, int], VersionRow] = {}
         for (collection, name), (leaves, found) in folds.items():
             number = self._labels.collections.number(connection, collection)
-            row = fetch_one(connection, _FIND_KEY, (number, name))
-            if row is None:
-                key = self._new_key()
+            if (collection, name) not in self._keys:
+                self._find(collection, (name,), {})
+            key = self._keys[collection, name]
+            if key == _NO_KEY:
+                key = self._keys[collection, name] = self._new_key()
                 keys.append((key, number, name))
             else:
-                key = int(row)
                 changed.append((key,))
             for entry in found:
                 at = self._id(entry.origin, entry.seq)
@@ -187,6 +207,22 @@ class SqliteLogWriter:
         connection.executemany(_ADD_KEY, keys)
         connection.executemany(_RETIRE, changed)
         connection.executemany(_ADD_VERSION, versions.values())
+
+    def _find(self, collection: str, names: Sequence[str], found: dict[str, list[Leaf]]) -> None:
+        """Read current versions into `found`, and remember the keys' numbers."""
+        labels, connection = self._labels, self._connection
+        self._keys.update(dict.fromkeys(((collection, name) for name in names), _NO_KEY))
+        number = labels.collections.number(connection, collection)
+        for start in range(0, len(names), _MANY):
+            part = tuple(names[start : start + _MANY])
+            sql = _FIND_ONE
+            if len(part) > 1:
+                sql, part = _FIND_MANY, part + part[-1:] * (_MANY - len(part))
+            for name, key, *row in fetch(connection, sql, (number, *part)):
+                self._keys[collection, name] = key
+                leaves = found.setdefault(name, [])
+                if row[0] is not None:
+                    leaves.append(leaf_of(labels, collection, name, tuple(row)))
 
     def _new_key(self) -> int:
         if self._next_key == 0:
