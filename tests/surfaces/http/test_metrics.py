@@ -22,6 +22,7 @@ def test_requests_are_counted_by_operation_and_status():
         server.request("GET", "/api/v1/notes", token=None)
         server.request("GET", "/secret-looking-path")
         server.request("GET", "/api/v1/ticks")
+        server.eventually(lambda: not server.server._state.tasks)
         found = samples(server)
     counts = {key[1]: value for key, value in found.items() if key[0].endswith("requests_total")}
     assert counts == {

@@ -98,7 +98,7 @@ def test_a_chunked_body_is_limited_as_it_arrives(server: Running):
         b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     chunk = b"%x\r\n%s\r\n" % (600_000, b" " * 600_000)
-    assert server.raw(head + chunk + chunk).startswith(b"HTTP/1.1 413 ")
+    assert server.raw(head + chunk + chunk + b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_that_is_optional_may_be_empty(server: Running):

@@ -24,6 +24,8 @@ from covey.operations.registry import Operation
 from covey.operations.wire import IF_VERSION, Wire
 
 _BODY_TIMEOUT = 30.0
+_DISCARD_TIMEOUT = 5.0
+_DISCARD_BYTES = 64 * 1024 * 1024
 _JSON = "application/json"
 
 
@@ -101,6 +103,8 @@ async def read_body(headers: Headers, receive: Receive, max_body: int) -> bytes:
     """
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:18]) > max_body:
+        if "expect" not in headers:
+            await _discard(receive)
         _too_large(max_body)
     parts: list[bytes] = []
     size = 0
@@ -113,6 +117,8 @@ async def read_body(headers: Headers, receive: Receive, max_body: int) -> bytes:
                 part = message.get("body", b"")
                 size += len(part)
                 if size > max_body:
+                    if message.get("more_body", False):
+                        await _discard(receive)
                     _too_large(max_body)
                 parts.append(part)
                 if not message.get("more_body", False):
@@ -121,6 +127,20 @@ async def read_body(headers: Headers, receive: Receive, max_body: int) -> bytes:
         raise SlowRequestError(
             f"The request's body did not arrive within {_BODY_TIMEOUT:.0f} s."
         ) from error
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while: a client that is cut while it sends may never see the answer."""
+    size = 0
+    try:
+        async with asyncio.timeout(_DISCARD_TIMEOUT):
+            while size < _DISCARD_BYTES:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+    except TimeoutError:
+        return
 
 
 def _too_large(max_body: int) -> NoReturn:
