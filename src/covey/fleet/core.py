@@ -36,8 +36,8 @@ class Surroundings:
 
     `held_log` tells how far an origin's log is held here, `known_secrets` names the secrets that a
     full member can read, `addresses` are where others reach this node (`host:port`), `connected`
-    are the peers with an open session, and `credentials_changed` is called when the certificate or
-    the trusted CAs changed (`LiveKeys.secrets` holds them).
+    are the peers with an open session. `credentials_changed` is called when the certificate or the
+    trusted CAs changed, `data_keys_changed` when data keys came; `LiveKeys` holds them by then.
     """
 
     held_log: Callable[[NodeId], ChainHead | None]
@@ -45,6 +45,7 @@ class Surroundings:
     addresses: Callable[[], list[str]]
     connected: Callable[[], Collection[NodeId]]
     credentials_changed: Callable[[], None]
+    data_keys_changed: Callable[[], None]
     now: Callable[[], datetime] = utc_now
     certificate_life: timedelta = CERTIFICATE_LIFE
 
@@ -150,6 +151,8 @@ class FleetCore:
         after = self.keys.secrets
         if (after.certificate, after.authorities) != (before.certificate, before.authorities):
             self.around.credentials_changed()
+        if after.generations != before.generations:
+            self.around.data_keys_changed()
 
     def try_take_up(self) -> None:
         """Take over what came from others; a failure is logged, and the next upkeep tries again."""

@@ -25,7 +25,7 @@ _MAX_VALUE = 8192
 FieldName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}(?!\n)$",
         max_length=64,
         description="A field of a host record, such as ip or backup_path.",
     ),

@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from covey.errors import InvalidRequestError
 
-NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+# Python's `$` also matches before a last line break, hence the `(?!\n)`.
+NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?(?!\n)$"
 NodeName = Annotated[
     str, Meta(pattern=NAME_PATTERN, max_length=63, description="A machine's name in the fleet.")
 ]

@@ -62,6 +62,10 @@ class FleetRoster:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def present(self) -> set[NodeId]:
+        """Return the ids of the members that are in the fleet."""
+        return {member.node_id for member in self._roster.present}
+
     def public_key(self, origin: NodeId) -> Ed25519PublicKey | None:
         """Return the signing key of a member, present or removed, or None if unknown."""
         member = self._roster.members.get(origin)

@@ -1,0 +1,175 @@
+"""Keys, certificates and authorities change without anyone being lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from covey.errors import (
+    ConflictError,
+    InvalidRequestError,
+    UnauthenticatedError,
+)
+from covey.fleet.authority import read_certificate
+from covey.operations.access import Role
+from tests.fleet.fleet_nodes import (
+    Node,
+    Wall,
+    found,
+    join,
+    meet,
+    renew,
+    tell,
+    trio,
+    trusted_numbers,
+)
+
+ADDRESS = "192.0.2.1"
+
+
+def run(case: Callable[[Node], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        admin, _ = await found(Wall())
+        await case(admin)
+        await admin.stop()
+
+    asyncio.run(whole())
+
+
+def test_key_rotation_reaches_full_members_alone() -> None:
+    async def case(frigg: Node) -> None:
+        odin, _ = await trio(frigg)
+        relay, _ = await join(frigg, "heimdall", relay=True)
+        done = await frigg.fleet.rotate_keys()
+        assert (done.number, done.recipients) == (1, 3)
+        await meet(frigg, odin, relay)
+        assert odin.keys.current() == frigg.keys.current()
+        assert len(odin.keys.generations()) == 2
+        assert relay.keys.generations() == ()
+        await frigg.set("A", b"new")
+        await meet(frigg, odin, relay)
+        assert odin.value("A") == b"new"
+
+    run(case)
+
+
+def test_two_admins_that_rotate_apart_lose_no_key() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        await frigg.fleet.rotate_keys()
+        await odin.fleet.rotate_keys()
+        await frigg.set("A", b"frigg")
+        await odin.set("B", b"odin")
+        await meet(frigg, odin, loki)
+        generations = [set(node.keys.generations()) for node in (frigg, odin, loki)]
+        assert generations[0] == generations[1] == generations[2]
+        assert len(generations[0]) == 3
+        assert frigg.keys.current() == odin.keys.current() == loki.keys.current()
+        assert (loki.value("A"), loki.value("B")) == (b"frigg", b"odin")
+
+    run(case)
+
+
+def test_authority_rotation_with_overlap() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        with pytest.raises(ConflictError, match="No rotation"):
+            await frigg.fleet.rotate_authority(finish=True)
+        begun = await frigg.fleet.rotate_authority()
+        assert begun.state == "overlap"
+        with pytest.raises(ConflictError, match="under way"):
+            await frigg.fleet.rotate_authority()
+        await tell(frigg, odin, loki)
+        thor, _ = await join(odin, "thor")
+        nodes = (frigg, odin, loki, thor)
+        await meet(*nodes)
+        for node in nodes:
+            assert trusted_numbers(node) == [0, 1]
+            for other in nodes:
+                assert node.fleet.member(other.keys.secrets.certificate) == other.id
+        old = loki.keys.secrets.certificate
+        finished = await odin.fleet.rotate_authority(finish=True)
+        assert finished.fingerprint == begun.fingerprint
+        await tell(*nodes)
+        for node in nodes:
+            assert trusted_numbers(node) == [1]
+            assert node.certificate_is_valid()
+            assert len(node.keys.secrets.authority_keys) == (node in (frigg, odin))
+        with pytest.raises(UnauthenticatedError, match="no authority"):
+            frigg.fleet.member(old)
+        assert len(frigg.roster.roster.present) == 4
+        await join(frigg, "sif")
+
+    run(case)
+
+
+def test_certificates_are_renewed_at_two_thirds_of_their_life() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg)
+        first = odin.keys.secrets.certificate
+        frigg.wall.at += timedelta(days=59)
+        for node in (odin, frigg):
+            await node.fleet.maintain()
+        await tell(frigg, odin, loki)
+        assert odin.keys.secrets.certificate == first
+        frigg.wall.at += timedelta(days=2)
+        await odin.fleet.maintain()
+        asked = odin.roster.digest()
+        await odin.fleet.maintain()
+        assert odin.roster.digest() == asked, "one request is enough"
+        await tell(odin, loki, frigg)
+        await frigg.fleet.maintain()
+        await tell(frigg, odin, loki)
+        renewed = read_certificate(odin.keys.secrets.certificate)
+        assert renewed.der != first
+        assert renewed.not_after - frigg.wall.at == timedelta(days=90)
+        assert odin.credentials == 1
+        assert frigg.credentials == 1, "an admin renews its own"
+        settled = frigg.roster.digest()
+        await frigg.fleet.maintain()
+        await odin.fleet.maintain()
+        assert frigg.roster.digest() == settled == odin.roster.digest()
+
+    run(case)
+
+
+def test_an_expired_certificate_is_refused_and_renewed() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg)
+        frigg.wall.at += timedelta(days=91)
+        await frigg.fleet.maintain()
+        with pytest.raises(UnauthenticatedError, match="has expired"):
+            frigg.fleet.member(odin.keys.secrets.certificate)
+        await renew(odin, loki)
+        assert not _is_accepted(frigg, odin), "a member without the CA's key cannot issue"
+        await renew(odin, frigg)
+        assert _is_accepted(frigg, odin)
+        frigg.wall.at += timedelta(minutes=11)
+        stale = loki.fleet.renewal_request()
+        frigg.wall.at += timedelta(minutes=11)
+        with pytest.raises(UnauthenticatedError, match="too old"):
+            await frigg.fleet.renew(stale, ADDRESS)
+
+    run(case)
+
+
+def test_renewal_requests_of_strangers() -> None:
+    async def case(frigg: Node) -> None:
+        stranger, _ = await found(frigg.wall, "stranger")
+        with pytest.raises(UnauthenticatedError):
+            await renew(stranger, frigg)
+        with pytest.raises(InvalidRequestError, match="malformed"):
+            await frigg.fleet.renew(b"noise", ADDRESS)
+        assert len(frigg.roster.roster.present) == 1
+
+    run(case)
+
+
+def _is_accepted(by: Node, other: Node) -> bool:
+    try:
+        return by.fleet.member(other.keys.secrets.certificate) == other.id
+    except UnauthenticatedError:
+        return False
