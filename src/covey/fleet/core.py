@@ -45,7 +45,7 @@ class Surroundings:
     addresses: Callable[[], list[str]]
     connected: Callable[[], Collection[NodeId]]
     credentials_changed: Callable[[], None]
-    data_keys_changed: Callable[[], None]
+    data_keys_changed: Callable[[], None] = lambda: None
     now: Callable[[], datetime] = utc_now
     certificate_life: timedelta = CERTIFICATE_LIFE
 

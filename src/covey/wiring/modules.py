@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from covey.fleet import audit_operations, node_operations, token_operations
+from covey.fleet import audit_operations, node_operations, operations, token_operations
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
     node_operations,
+    operations,
     token_operations,
     audit_operations,
 )
