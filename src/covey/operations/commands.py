@@ -16,6 +16,7 @@ from covey.operations.command_document import (
     ResultField,
     ResultKind,
 )
+from covey.operations.patterns import plain_patterns
 from covey.operations.registry import Operation, Registry
 from covey.operations.signature import Parameter
 
@@ -124,9 +125,10 @@ class _Schemas:
     """The JSON Schema of one annotation with its definitions; `null` alternatives are left out."""
 
     def __init__(self, annotation: Any) -> None:
-        (outer,), self._definitions = msgspec.json.schema_components(
+        found = msgspec.json.schema_components(
             [annotation], schema_hook=schema_hook, ref_template=_REFERENCE
         )
+        (outer,), self._definitions = plain_patterns(list(found))
         self.description: str = described(outer)
         self.top = self.resolve(outer)
 

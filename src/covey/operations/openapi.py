@@ -10,6 +10,7 @@ from covey.operations.codec import schema_hook
 from covey.operations.command_document import Command
 from covey.operations.commands import command_of, plain
 from covey.operations.openapi_errors import ERROR_SCHEMA, error_responses, statuses_of
+from covey.operations.patterns import plain_patterns
 from covey.operations.registry import Operation, Registry
 from covey.operations.signature import Location, Parameter
 from covey.operations.wire import IF_VERSION, Wire, wire_of
@@ -155,9 +156,10 @@ class _Components:
         for item in operations:
             kinds += [self.wires[item.name].body or type(None), item.signature.result]
             kinds += [parameter.annotation for parameter in item.signature.parameters]
-        found, definitions = msgspec.json.schema_components(
+        made = msgspec.json.schema_components(
             kinds, schema_hook=schema_hook, ref_template=_REFERENCE
         )
+        found, definitions = plain_patterns(list(made))
         self.definitions: Schema = dict(sorted(definitions.items()))
         self._bodies: dict[str, Schema] = {}
         self._results: dict[str, Schema] = {}

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from covey.operations.patterns import strict_patterns
+
 _BODYLESS = frozenset({"GET", "DELETE", "HEAD"})
 
 
@@ -65,7 +67,7 @@ def read_signature(function: Callable[..., Any], *, name: str, method: str, path
         parameters.append(
             Parameter(
                 name=item.name,
-                annotation=hints[item.name],
+                annotation=strict_patterns(hints[item.name]),
                 location=location,
                 positional=item.kind is not inspect.Parameter.KEYWORD_ONLY,
                 required=required,
