@@ -46,6 +46,9 @@ class Stored(msgspec.Struct, frozen=True):
     note: str = ""
     author: str = ""
 
+    def __repr__(self) -> str:
+        return f"Stored(kind={self.kind.value!r}, expand={self.expand!r})"
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Stored)

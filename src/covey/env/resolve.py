@@ -25,6 +25,7 @@ class Layered:
     stored: Stored
     version: VersionId
     at_ms: int
+    conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ class Resolution:
         """Return a variable's value; raises `ExpansionError` or `KeyError`."""
         return self._value(name, len(self._layers[name]) - 1, ())
 
-    def values(self) -> tuple[dict[str, str], list[Problem]]:
-        """Return every value that can be had, and why the others cannot."""
+    def values(self, only: str | None = None) -> tuple[dict[str, str], list[Problem]]:
+        """Return every value that can be had, or just one's, and why the others cannot."""
         found: dict[str, str] = {}
         problems: list[Problem] = []
-        for name in self.names:
+        for name in self.names if only is None else [only]:
             try:
                 found[name] = self.value(name)
             except ExpansionError as error:

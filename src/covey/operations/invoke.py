@@ -95,7 +95,7 @@ def _audit(
     audit: AuditSink,
     outcome: str,
 ) -> None:
-    if not audited(operation, outcome):
+    if not (audited(operation, outcome) or getattr(arguments, "reveal", False)):
         return
     caller = context.caller
     audit.record(
