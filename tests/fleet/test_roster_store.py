@@ -98,6 +98,32 @@ def test_concurrent_merges_lose_nothing() -> None:
     assert set(roster.roster.members) == {node.node_id for node in NODES}
 
 
+def test_a_cancelled_caller_leaves_disk_and_memory_alike() -> None:
+    log = MemoryLog()
+    roster = FleetRoster(FLEET, log)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    put = log.put_local
+
+    async def slow(namespace: str, key: str, value: bytes | None) -> None:
+        await put(namespace, key, value)
+        reached.set()
+        await go_on.wait()
+
+    async def cancel() -> None:
+        log.put_local = slow  # type: ignore[method-assign]
+        merging = asyncio.create_task(roster.merge(BASE))
+        await reached.wait()
+        merging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await merging
+        go_on.set()
+        await roster.merge([sign(CHAIN[0], member(NODES[1])).raw])
+
+    asyncio.run(cancel())
+    assert len(roster.roster.members) == 2
+    assert FleetRoster(FLEET, log.survivors()).digest() == roster.digest()
+
+
 def test_damaged_state_is_told_apart_from_an_empty_one() -> None:
     log = MemoryLog()
     asyncio.run(log.put_local("fleet", "statements", b"\xc1 damaged"))

@@ -38,6 +38,7 @@ class FleetRoster:
         self._local = local
         self._listeners: list[Listener] = []
         self._writing = asyncio.Lock()
+        self._adopting: set[asyncio.Future[bool]] = set()
         self._refused: list[Refused] = []
         self._statements: Statements = merge(fleet_id, {}, self._load()).statements
         self._roster = fold(fleet_id, self._statements)
@@ -106,10 +107,20 @@ class FleetRoster:
         return await self.adopt(opened)
 
     async def adopt(self, signed: Iterable[Signed]) -> bool:
-        """Take in statements whose signatures were checked already; True if any was new."""
+        """Take in statements whose signatures were checked already; True if any was new.
+
+        It goes on to its end when the caller is cancelled: what is on disk and what is in memory
+        must not differ.
+        """
         fresh = list(signed)
         if not fresh:
             return False
+        work = asyncio.ensure_future(self._adopt(fresh))
+        self._adopting.add(work)
+        work.add_done_callback(self._adopting.discard)
+        return await asyncio.shield(work)
+
+    async def _adopt(self, fresh: list[Signed]) -> bool:
         async with self._writing:
             merged = merge(self._fleet_id, self._statements, fresh)
             self._report(merged.refused)
