@@ -1,12 +1,13 @@
-"""A database file for tests, opened with its logs and its local state."""
+"""A database for tests, opened as a node does, with its logs and its local state."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from covey.engines.sqlite.database import Database
+from covey.engines.sqlite.backups import Backups
 from covey.engines.sqlite.local_storage import SqliteLocalState
 from covey.engines.sqlite.log_storage import SqliteLogStorage
+from covey.engines.sqlite.recovery import DatabaseHome
 
 KEY = bytes(range(32))
 
@@ -20,8 +21,9 @@ class SqliteHome:
         self.open()
 
     def open(self) -> None:
-        self.database = Database(self.path, self.key)
-        self.database.migrate(before=int)
+        self.backups = Backups(self.path.parent / "backups", self.key)
+        home = DatabaseHome(self.path, self.backups, self.key)
+        self.database, self.recovered = home.open()
         self.log = SqliteLogStorage(self.database)
         self.local = SqliteLocalState(self.database)
 

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import apsw
 
 from covey.engines.sqlite.faults import storage_error, translated
-from covey.engines.sqlite.migrations import migrate
 from covey.errors import LockedError
 
 T = TypeVar("T")
@@ -97,12 +96,8 @@ class Database:
         """Whether the caller runs in the writer thread."""
         return threading.get_ident() == self._writer_thread
 
-    def migrate(self, before: Callable[[int], object]) -> int:
-        """Bring the tables to this Covey's form by `migrations.migrate`; returns how many steps."""
-
-        def work(connection: apsw.Connection) -> int:
-            return migrate(connection, self.path, before=before)
-
+    def prepare(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run `work` in the writer thread and wait for it: before the event loop uses this."""
         return self._executor.submit(self._translating, work).result()
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
@@ -195,7 +190,7 @@ def _opened(path: Path, key: bytes, cache_kib: int) -> apsw.Connection:
 
 def _finish(connection: apsw.Connection) -> None:
     try:
-        connection.pragma("wal_checkpoint(truncate)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         connection.close()
 
