@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SOCKET_NAME = "covey.sock"
+LOCAL_TCP_PORT = 37842
+"""Where the daemon listens on 127.0.0.1 on systems without Unix sockets."""
+
 SOCKET_PATH_LIMIT = 107
 """Most bytes in the path of a Unix socket on Linux (sun_path without its NUL)."""
 

@@ -181,8 +181,7 @@ class Links:
             return
         present = self._links.get(link.peer)
         if present is not None:
-            same_way = present.direction is link.direction
-            if not same_way and prefers(self._me, link.peer, present.direction):
+            if self._stays(present, link):
                 await link.channel.close()
                 return
             await self._drop(present)
@@ -196,6 +195,12 @@ class Links:
             _log.info("session with %s ended", link.peer[:8])
             await link.channel.close()
             self._wake_routes_to(link.peer)
+
+    def _stays(self, present: Link, fresh: Link) -> bool:
+        """Whether the open session stays: a peer that calls again has lost it, though."""
+        if present.direction is fresh.direction:
+            return fresh.direction is Direction.OUT
+        return prefers(self._me, fresh.peer, present.direction)
 
     def _wake_routes_to(self, peer: NodeId) -> None:
         for address, known in self._peer_at.items():

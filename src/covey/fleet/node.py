@@ -72,7 +72,6 @@ class Peer(msgspec.Struct, frozen=True):
     direction: str | None
     connected_at: str | None
     last_seen_at: str | None
-    round_trip_ms: float | None
     clock_skew_ms: int | None
     entries_sent: int
     entries_received: int
@@ -132,3 +131,4 @@ class NodeActions:
     config_file: Callable[[], ConfigFile]
     peers: Callable[[], list[Peer]]
     sync: Callable[[float], Awaitable[SyncReport]]
+    allow_writes: Callable[[], Awaitable[None]]

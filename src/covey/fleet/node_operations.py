@@ -82,6 +82,23 @@ async def unlock(
 
 
 @operation(
+    "node.allow-writes",
+    access=Role.ADMIN,
+    effect=Effect.DESTROY,
+    http="POST /api/v1/node/allow-writes",
+    examples=("node allow-writes",),
+)
+async def allow_writes(ctx: Context) -> Done:
+    """Let a restored node write although it has not met every other member again.
+
+    Only for members that are gone for good: if one returns that holds more of this node's log, it
+    refuses what this node wrote since, and this node must be removed and joined anew.
+    """
+    await ctx.service(NodeActions).allow_writes()
+    return Done("This node may write again.")
+
+
+@operation(
     "node.shutdown",
     access=Role.ADMIN,
     effect=Effect.DESTROY,

@@ -111,7 +111,8 @@ def _parameter_type(schema: Schema) -> ParameterType:
         return _SCALARS[kind]
     if "enum" in schema or _all_scalars(schema):
         return "string"
-    if kind == "object" and schema.get("additionalProperties", {}).get("type") == "string":
+    values = schema.get("additionalProperties")
+    if kind == "object" and isinstance(values, dict) and values.get("type") == "string":
         return "mapping"
     return "json"
 

@@ -7,10 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
-from covey.errors import DeadlineExceededError, LockedError
+from covey.errors import CoveyError, DeadlineExceededError, LockedError
 from covey.operations.access import Caller
 
 T = TypeVar("T")
+
+
+def locked() -> CoveyError:
+    """Return the error that says that the node's keys are not in memory."""
+    return LockedError(
+        "This node is locked: its keys are not in memory.",
+        hint="Run: covey unlock",
+    )
 
 
 class Services:
@@ -18,24 +26,24 @@ class Services:
 
     def __init__(self) -> None:
         self._by_type: dict[type, object] = {}
+        self._withheld: dict[type, Callable[[], CoveyError]] = {}
 
     def provide(self, kind: type[T], service: T) -> None:
         """Offer `service` to operations that ask for `kind`."""
+        self._withheld.pop(kind, None)
         self._by_type[kind] = service
 
-    def withdraw(self, kind: type) -> None:
-        """Take a service back; asking for it then says that the node is locked."""
+    def withdraw(self, kind: type, reason: Callable[[], CoveyError] = locked) -> None:
+        """Take a service back; asking for it then raises `reason`."""
         self._by_type.pop(kind, None)
+        self._withheld[kind] = reason
 
     def get(self, kind: type[T]) -> T:
-        """Return the service of this type; raises `LockedError` while it is withdrawn."""
+        """Return the service of this type; raises `LockedError` or why else it is withdrawn."""
         try:
             return cast("T", self._by_type[kind])
         except KeyError:
-            raise LockedError(
-                "This node is locked: its keys are not in memory.",
-                hint="Run: covey unlock",
-            ) from None
+            raise self._withheld.get(kind, locked)() from None
 
 
 def _ignore_progress(_message: str) -> None:
@@ -57,7 +65,7 @@ class Context:
         return self.services.get(kind)
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, or None; raises `DeadlineExceededError` after it."""
+        """Seconds until the deadline, or None; raises `DeadlineExceededError` when it has passed."""
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()

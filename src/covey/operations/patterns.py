@@ -47,7 +47,7 @@ def plain_patterns(schema: Any) -> Any:
                 else plain_patterns(item)
                 for name, item in schema.items()
             }
-        case list():
+        case list() | tuple():
             return [plain_patterns(item) for item in schema]
         case _:
             return schema

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from covey.errors import CoveyError, RefusedError, UnreachableError
-from covey.paths import Paths
+from covey.paths import LOCAL_TCP_PORT, Paths
 from covey.surfaces.cli.local_http import LocalConnection, ProtocolError
 from covey.surfaces.cli.request import Request
 
 if TYPE_CHECKING:
     from covey.surfaces.cli.remote_http import Remote
-
-LOCAL_TCP_PORT = 37842
-"""Where the daemon listens on 127.0.0.1 on systems without Unix sockets."""
 
 _CONNECT_SECONDS = 10.0
 

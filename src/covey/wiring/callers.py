@@ -1,0 +1,64 @@
+"""Who calls: the owner at the local socket, a token's holder, or a member by its certificate."""
+
+from __future__ import annotations
+
+import getpass
+import hmac
+from collections.abc import Callable
+
+from covey.errors import CoveyError
+from covey.fleet.membership import FleetService
+from covey.fleet.statements import NodeKind
+from covey.fleet.tokens import Tokens
+from covey.operations.access import Caller, CallerKind, Role
+from covey.operations.context import Services
+
+
+class Callers:
+    """Implements the HTTP surface's `Authenticator` over whatever services are open now.
+
+    `local_token` returns the token of the local TCP port where there are no Unix sockets.
+    """
+
+    def __init__(self, services: Services, local_token: Callable[[], str | None]) -> None:
+        self._services = services
+        self._local_token = local_token
+
+    def by_token(self, token: str, address: str) -> Caller | None:
+        """Return the token's caller, or None if there is no such token."""
+        local = self._local_token()
+        if local is not None and hmac.compare_digest(token.encode(), local.encode()):
+            return self.local(None)
+        return self._services.get(Tokens).authenticate(token, address)
+
+    def by_certificate(self, certificate: bytes, address: str) -> Caller | None:
+        """Return the member with this certificate; a relay may call nothing."""
+        core = self._services.get(FleetService).core
+        try:
+            member = core.member_of(certificate)
+        except CoveyError:
+            return None
+        if member.statement.kind is NodeKind.RELAY:
+            return None
+        return Caller(
+            CallerKind.NODE,
+            core.name_of(member.node_id),
+            member.statement.role,
+            address,
+            node_id=member.node_id,
+        )
+
+    def local(self, uid: int | None) -> Caller:
+        """Return the owner of this node, named after the user at the other end."""
+        return Caller(CallerKind.LOCAL, _user_name(uid), Role.ADMIN, "local")
+
+
+def _user_name(uid: int | None) -> str:
+    try:
+        if uid is None:
+            return getpass.getuser()
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError, OSError):
+        return "owner" if uid is None else f"uid {uid}"
