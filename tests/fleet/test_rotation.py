@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -134,6 +135,57 @@ def test_certificates_are_renewed_at_two_thirds_of_their_life() -> None:
         assert frigg.roster.digest() == settled == odin.roster.digest()
 
     run(case)
+
+
+def test_clocks_that_differ_cause_no_storm_of_renewals() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg)
+        frigg.wall.at += timedelta(days=61)
+        ahead, behind = Wall(), Wall()
+        behind.at = frigg.wall.at - timedelta(hours=2)
+        ahead.at = frigg.wall.at + timedelta(days=85)
+        _set_clock(odin, behind)
+        _set_clock(loki, ahead)
+        for _ in range(3):
+            for node in (odin, loki, frigg):
+                await node.fleet.maintain()
+                await tell(frigg, odin, loki)
+        settled = frigg.roster.digest()
+        for node in (odin, loki, frigg):
+            await node.fleet.maintain()
+            await tell(frigg, odin, loki)
+        assert frigg.roster.digest() == settled
+        issued = frigg.roster.roster.members[odin.id].certificate
+        assert odin.keys.secrets.certificate != issued, "by its own clock it is not valid yet"
+        behind.at += timedelta(hours=2)
+        await odin.fleet.maintain()
+        assert odin.keys.secrets.certificate == issued
+
+    run(case)
+
+
+def test_a_restored_older_roster_does_not_cost_an_admin_its_authority_key() -> None:
+    async def case(frigg: Node) -> None:
+        odin, _ = await trio(frigg)
+        before = frigg.log.survivors()
+        await frigg.fleet.rotate_authority()
+        await frigg.fleet.rotate_authority(finish=True)
+        await tell(frigg, odin)
+        await frigg.stop()
+        frigg.log = before
+        await frigg.start()
+        assert trusted_numbers(frigg) == [0]
+        await renew(frigg, odin)
+        assert trusted_numbers(frigg) == [1]
+        assert frigg.certificate_is_valid()
+        await frigg.fleet.rotate_keys()
+
+    run(case)
+
+
+def _set_clock(node: Node, wall: Wall) -> None:
+    core = node.fleet.core
+    core.around = dataclasses.replace(core.around, now=wall.now)
 
 
 def test_an_expired_certificate_is_refused_and_renewed() -> None:

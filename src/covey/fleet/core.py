@@ -147,7 +147,8 @@ class FleetCore:
         before = self.keys.secrets
         ring = own_ring(self.roster, self.keys.identity)
         self.keys.learn(ring, certificate=self._fresh(member, trusted), authorities=trusted)
-        self.keys.forget_authorities(set(trusted) if member.is_admin else set())
+        retired = {item.certificate for item in self.roster.authorities if item.retired}
+        self.keys.forget_authorities(retired if member.is_admin else None)
         after = self.keys.secrets
         if (after.certificate, after.authorities) != (before.certificate, before.authorities):
             self.around.credentials_changed()

@@ -97,10 +97,14 @@ class LiveKeys:
         )
         return self._put(after)
 
-    def forget_authorities(self, keep: set[bytes]) -> bool:
-        """Drop the private keys of CAs whose certificate is not in `keep`."""
+    def forget_authorities(self, retired: set[bytes] | None) -> bool:
+        """Drop the private keys of CAs with these certificates, or of all CAs for None."""
         before = self.secrets
-        kept = tuple(item for item in before.authority_keys if item.certificate in keep)
+        kept = tuple(
+            item
+            for item in before.authority_keys
+            if retired is not None and item.certificate not in retired
+        )
         return self._put(msgspec.structs.replace(before, authority_keys=kept))
 
     def replace_keyring(self, opened: OpenKeyring) -> None:

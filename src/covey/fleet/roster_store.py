@@ -97,13 +97,15 @@ class FleetRoster:
         """Take in statements that verify, ignore and report the others; True if any was new."""
         held = {item.raw for item in self._statements.values()}
         opened: list[Signed] = []
+        unreadable: list[Refused] = []
         for raw in statements[:MAX_STATEMENTS_AT_ONCE]:
             if raw in held:
                 continue
             try:
                 opened.append(open_statement(raw, self._fleet_id))
             except BadStatementError as error:
-                self._report([Refused(error.message, "unknown")])
+                unreadable.append(Refused(error.message, "unknown"))
+        self._report(unreadable)
         return await self.adopt(opened)
 
     async def adopt(self, signed: Iterable[Signed]) -> bool:
@@ -148,6 +150,8 @@ class FleetRoster:
             ) from error
 
     def _report(self, refused: Iterable[Refused]) -> None:
-        for item in refused:
-            _log.warning("refused a membership statement (%s): %s", item.statement, item.reason)
-            self._refused = [*self._refused[1 - _REPORTED :], item]
+        found = list(refused)
+        if found:
+            reasons = "; ".join(sorted({f"{item.statement}: {item.reason}" for item in found})[:5])
+            _log.warning("refused %d membership statements: %s", len(found), reasons)
+            self._refused = [*self._refused, *found][-_REPORTED:]

@@ -11,10 +11,11 @@ import msgspec
 from covey.errors import RateLimitedError, RefusedError, UnauthenticatedError
 from covey.fleet.authority import read_certificate, verify_certificate
 from covey.fleet.core import FleetCore
+from covey.fleet.founding import open_all
 from covey.fleet.issuing import next_version, to_ms
 from covey.fleet.recovery import CHALLENGE_BYTES, RecoverAnswer, read_recover_request
 from covey.fleet.renewal import accept_renewal, answer_renewal, ask_for_renewal, read_renewal
-from covey.fleet.roster import FleetMember
+from covey.fleet.roster import FleetMember, fold, merge
 from covey.fleet.statements import RenewalRequest, sign_statement
 
 CHALLENGE_LIFE_S = 120
@@ -36,7 +37,7 @@ class Upkeep:
         due = self._due([core.me])
         if self._is_issuer():
             asked = [member for member in core.roster.present if self._asks(member)]
-            await self._certify([*due, *asked])
+            await self._certify([*due, *self._due(asked)])
         elif due and not self._asks(core.me):
             await self._ask()
 
@@ -47,18 +48,22 @@ class Upkeep:
         who are no members.
         """
         core = self._core
-        content = read_renewal(request, core.roster.fleet_id, core.now)
-        await core.roster_store.merge(content.statements)
-        member = core.roster.members.get(content.node_id)
+        fleet_id = core.roster.fleet_id
+        content = read_renewal(request, fleet_id, core.now)
+        # What a stranger brings counts only if it makes them a member.
+        brought = open_all(fleet_id, content.statements).values()
+        merged = merge(fleet_id, core.roster_store.statements, brought).statements
+        member = fold(fleet_id, merged).members.get(content.node_id)
         if member is None or not member.present:
             raise UnauthenticatedError(
                 "The renewal request is not from a member of this fleet.",
                 hint="Join again with a new invitation: covey join TOKEN",
             )
+        await core.roster_store.adopt(brought)
         if self._is_issuer():
             await self._certify(self._due([member]))
         statements = core.roster_store.export()
-        return answer_renewal(core.roster.fleet_id, member.statement.seal_key, statements)
+        return answer_renewal(fleet_id, member.statement.seal_key, statements)
 
     def renewal_request(self) -> bytes:
         """Make this node's own request, to be posted to a peer that refuses its certificate."""
@@ -113,14 +118,15 @@ class Upkeep:
         if member.certificate is None:
             return True
         trusted = [item.certificate for item in self._core.roster.trusted]
+        # A certificate that begins in the future tells of clocks that differ: a new one is no cure.
+        at = max(self._core.now, read_certificate(member.certificate).not_before)
         try:
-            found = verify_certificate(member.certificate, trusted, self._core.now)
+            return verify_certificate(member.certificate, trusted, at).renewal_due(at)
         except UnauthenticatedError:
             return True
-        return found.renewal_due(self._core.now)
 
     def _asks(self, member: FleetMember) -> bool:
-        """Whether the member asks to replace the certificate that it has."""
+        """Whether the member asks to replace the very certificate that it has."""
         if member.renewal is None or member.certificate is None:
             return False
         return member.renewal.serial == _serial(member.certificate)
