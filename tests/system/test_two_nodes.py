@@ -53,7 +53,8 @@ def test_concurrent_edits_end_alike_and_are_settled_everywhere(fleet: Fleet) -> 
         found = eventually(lambda node=node: node.json("env", "conflicts"))  # type: ignore[misc]
         assert "MODE" in str(found)
     assert value(freya, "MODE") == value(frigg, "MODE") == "of-frigg"
-    authors = {version["author"] for version in freya.json("env", "conflicts")[0]["versions"]}
+    versions = freya.json("env", "conflicts")[0]["versions"]
+    authors = {version["author"].split("@")[1] for version in versions}
     assert authors == {"freya", "frigg"}
     freya.run("env", "resolve", "MODE", "--value-stdin", stdin="settled")
     eventually(lambda: value(frigg, "MODE") == "settled")

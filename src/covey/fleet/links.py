@@ -19,6 +19,7 @@ from covey.store.ports import Channel
 _log = logging.getLogger("covey.fleet.links")
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 60.0
+_PARTING_S = 0.5
 
 
 class Direction(StrEnum):
@@ -127,7 +128,7 @@ class Links:
             self._tasks.pop(address).cancel()
         for link in self.open_links:
             if not self._is_member(link.peer):
-                asyncio.create_task(self._drop(link))  # noqa: RUF006 - ends with its channel
+                asyncio.create_task(self._part(link))  # noqa: RUF006 - ends with its channel
 
     def dial_now(self) -> None:
         """Cut every waiting time short."""
@@ -208,6 +209,11 @@ class Links:
             if known == peer and route is not None:
                 route.failures = 0
                 route.wake.set()
+
+    async def _part(self, link: Link) -> None:
+        """Drop a peer that is a member no more, once the session had a moment to tell it so."""
+        await asyncio.sleep(_PARTING_S)
+        await self._drop(link)
 
     async def _drop(self, link: Link) -> None:
         if self._links.get(link.peer) is link:

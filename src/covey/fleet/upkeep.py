@@ -15,8 +15,14 @@ from covey.fleet.founding import open_all
 from covey.fleet.issuing import next_version, to_ms
 from covey.fleet.recovery import CHALLENGE_BYTES, RecoverAnswer, read_recover_request
 from covey.fleet.renewal import accept_renewal, answer_renewal, ask_for_renewal, read_renewal
-from covey.fleet.roster import FleetMember, fold, merge
-from covey.fleet.statements import RenewalRequest, sign_statement
+from covey.fleet.roster import FleetMember, Statements, fold, merge
+from covey.fleet.statements import (
+    Authority,
+    Removal,
+    RenewalRequest,
+    Retirement,
+    sign_statement,
+)
 
 CHALLENGE_LIFE_S = 120
 _MAX_CHALLENGES = 1000
@@ -44,6 +50,8 @@ class Upkeep:
     async def renew(self, request: bytes) -> bytes:
         """Answer a member that has no valid certificate with all statements, sealed to it.
 
+        A removed member is told of its removal and nothing else.
+
         On an admin node they hold its new certificate. Raises `UnauthenticatedError` for those
         who are no members.
         """
@@ -54,11 +62,15 @@ class Upkeep:
         brought = open_all(fleet_id, content.statements).values()
         merged = merge(fleet_id, core.roster_store.statements, brought).statements
         member = fold(fleet_id, merged).members.get(content.node_id)
-        if member is None or not member.present:
+        if member is None:
             raise UnauthenticatedError(
                 "The renewal request is not from a member of this fleet.",
                 hint="Join again with a new invitation: covey join TOKEN",
             )
+        if not member.present:
+            # It was cut off before it could hear of its removal, and learns that alone.
+            news = _news_of_removal(core.roster_store.statements, member)
+            return answer_renewal(fleet_id, member.statement.seal_key, news)
         await core.roster_store.adopt(brought)
         if self._is_issuer():
             await self._certify(self._due([member]))
@@ -152,6 +164,15 @@ class Upkeep:
             issued_at=to_ms(core.now),
         )
         await core.commit([signed])
+
+
+def _news_of_removal(statements: Statements, member: FleetMember) -> list[bytes]:
+    return [
+        item.raw
+        for item in statements.values()
+        if isinstance(item.statement, Authority | Retirement)
+        or (isinstance(item.statement, Removal) and item.statement.node_id == member.node_id)
+    ]
 
 
 def _serial(certificate: bytes) -> str:

@@ -43,7 +43,8 @@ class Services:
         try:
             return cast("T", self._by_type[kind])
         except KeyError:
-            raise self._withheld.get(kind, locked)() from None
+            reason = self._withheld.get(kind, locked)
+            raise reason() from None
 
 
 def _ignore_progress(_message: str) -> None:
@@ -65,7 +66,7 @@ class Context:
         return self.services.get(kind)
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, or None; raises `DeadlineExceededError` when it has passed."""
+        """Seconds until the deadline, or None; raises `DeadlineExceededError` after it."""
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()

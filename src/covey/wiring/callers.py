@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hmac
 from collections.abc import Callable
@@ -49,8 +50,11 @@ class Callers:
         )
 
     def local(self, uid: int | None) -> Caller:
-        """Return the owner of this node, named after the user at the other end."""
-        return Caller(CallerKind.LOCAL, _user_name(uid), Role.ADMIN, "local")
+        """Return the owner of this node, named `user@node` after the user at the other end."""
+        name = _user_name(uid)
+        with contextlib.suppress(CoveyError):
+            name = f"{name}@{self._services.get(FleetService).core.keys.secrets.name}"
+        return Caller(CallerKind.LOCAL, name, Role.ADMIN, "local")
 
 
 def _user_name(uid: int | None) -> str:
