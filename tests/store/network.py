@@ -86,6 +86,9 @@ class Node:
         """Fold what held clocks, cutoffs and keys left out until now."""
         self.replica.refold()
 
+    def keep_up(self) -> None:
+        """Do what a node does from time to time."""
+
     def folded(self) -> dict[str, tuple[Leaf, ...]]:
         """Return the current versions of all keys."""
         return self.replica.folded()
@@ -179,6 +182,7 @@ class Link:
     """A connection between two nodes."""
 
     def __init__(self, left: Node, right: Node) -> None:
+        self.is_cut = False
         self.ends = (End(left, right), End(right, left))
         self.ends[0].other, self.ends[1].other = self.ends[1], self.ends[0]
         for end in self.ends:
@@ -191,6 +195,8 @@ class Link:
 
     def step(self) -> bool:
         """Do one thing on either side; a side that crashes restarts its node."""
+        if self.is_cut:
+            return False
         for end in self.ends:
             try:
                 if end.step():
@@ -203,6 +209,7 @@ class Link:
         return False
 
     def cut(self) -> None:
+        self.is_cut = True
         for end in self.ends:
             if self in end.node.ends:
                 end.node.ends.remove(self)

@@ -1,0 +1,78 @@
+"""The whole store of every node under the same misfortunes, and restored from old copies."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from covey.errors import RefusedError, StorageError
+from covey.store.fence import CatchingUpError
+from tests.store.network import CrashError
+from tests.store.network_stores import WholeNode
+from tests.store.test_simulation import Fleet, full_nodes, nodes
+
+
+class FleetOfStores(Fleet):
+    """As `Fleet`, with the store that a daemon runs."""
+
+    refusals = (StorageError, CatchingUpError, RefusedError)
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        super().__init__()
+
+    def new_node(self, name: str) -> WholeNode:
+        return WholeNode(name, self._loop, relay=name == "r")
+
+    @rule(name=nodes)
+    def keep_up(self, name: str) -> None:
+        node = self._node(name)
+        try:
+            node.keep_up()
+        except CrashError:
+            node.restart()
+        except StorageError:
+            node.cutoffs_due = True
+
+    @rule(name=full_nodes)
+    def take_copy(self, name: str) -> None:
+        self._node(name).take_copy()
+
+    @rule(name=full_nodes)
+    def restore_copy(self, name: str) -> None:
+        node = self._node(name)
+        before = node.head(node.id)
+        if not node.restore_copy():
+            return
+        # What the relay alone holds beside a lost disk may rot there.
+        self.copies_may_be_lost = True
+        elsewhere = max(each.head(node.id) for each in self.nodes.values())
+        for seq in range(elsewhere + 1, before + 1):
+            # No other node held it yet: the disk was its only place.
+            self.acknowledged.pop((name, seq), None)
+
+    def _node(self, name: str) -> WholeNode:
+        node = self.nodes[name]
+        assert isinstance(node, WholeNode)
+        return node
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+
+def test_all_stores_converge_and_lose_nothing():
+    run_state_machine_as_test(
+        FleetOfStores,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
