@@ -195,6 +195,7 @@ def test_a_transaction_belongs_to_the_writer_thread(tmp_path: Path):
 def test_a_page_damaged_in_use_is_told(tmp_path: Path):
     home = SqliteHome(tmp_path / "covey.db")
     append(home.log, *(entry(seq, payload=os.urandom(500)) for seq in range(1, 2000)))
+    asyncio.run(home.database.verify())
     home.database.prepare(lambda writer: fetch(writer, "PRAGMA wal_checkpoint(TRUNCATE)"))
     with home.path.open("r+b") as file:
         file.seek(home.path.stat().st_size // 2)
@@ -202,6 +203,8 @@ def test_a_page_damaged_in_use_is_told(tmp_path: Path):
     with pytest.raises(DamagedError, match="damaged") as caught:
         home.log.read(A, 0, 10_000)
     assert "restart the node" in (caught.value.hint or "")
+    with pytest.raises(DamagedError):
+        asyncio.run(home.database.verify())
     home.close()
 
 

@@ -13,8 +13,9 @@ class StoreHealth(msgspec.Struct, frozen=True):
     """Facts about the logs held here.
 
     `held` counts entries whose clock is absurdly ahead, `undecryptable` those whose data key this
-    node was never given, `missing` stubs whose payload a peer may have. `fence` tells why this
-    node cannot write, `backwards` names the origins whose clock once ran backwards.
+    node was never given (0 on a relay, which is given none), `missing` stubs whose payload a peer
+    may have. `fence` tells why this node cannot write, `backwards` names the origins whose clock
+    once ran backwards.
     """
 
     entries: int

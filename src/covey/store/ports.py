@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -186,8 +186,8 @@ class LogStorage(Protocol):
     ) -> list[Entry]:
         """Return entries with a payload sealed under a generation, in one lasting order."""
 
-    def payloads_by_generation(self) -> dict[bytes, int]:
-        """Return how many entries with a payload each generation has."""
+    def payloads_outside(self, generations: Collection[bytes]) -> int:
+        """Return how many entries have a payload sealed under a generation other than these."""
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
         """Look through `rows` versions that are not current and whose payload is held.

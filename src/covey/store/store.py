@@ -38,7 +38,7 @@ _log = logging.getLogger("covey.store")
 class Store:
     """Everything that stands on the logs of one node; made once its database is open.
 
-    `members` gives the present members of the fleet, this node among them.
+    `members` gives the present members of the fleet, relays and this node among them.
     """
 
     def __init__(
@@ -132,10 +132,9 @@ class Store:
         return state
 
     def health(self) -> StoreHealth:
-        """Return what is wrong or waiting; reads the counts, in some milliseconds."""
-        counts = self._storage.payloads_by_generation()
-        held_keys = set(self._keys.generations())
-        unknown = sum(count for each, count in counts.items() if each not in held_keys)
+        """Return what is wrong or waiting."""
+        generations = self._keys.generations()
+        unknown = self._storage.payloads_outside(generations) if generations else 0
         heads = self._committer.heads
         return StoreHealth(
             entries=sum(head.seq for head in heads.values()),
@@ -144,7 +143,7 @@ class Store:
             held=len(self._storage.held()),
             undecryptable=unknown,
             missing=sum(len(seqs) for seqs in self.replica.missing().values()),
-            relay=not held_keys,
+            relay=not generations,
             fence=self._fence.state(self._held()) if self._fence.up else None,
             forked=self.replica.forked,
             backwards=tuple(sorted(self.replica.backwards)),

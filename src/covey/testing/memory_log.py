@@ -6,7 +6,7 @@ What was committed is in `survivors()`; what an unfinished transaction wrote is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -122,13 +122,12 @@ class MemoryLog:
             and (after is None or place > after)
         ][:limit]
 
-    def payloads_by_generation(self) -> dict[bytes, int]:
-        """Return how many entries with a payload each generation has."""
-        counts: dict[bytes, int] = {}
-        for entry in self._view().entries.values():
-            if entry.payload is not None:
-                counts[entry.generation] = counts.get(entry.generation, 0) + 1
-        return counts
+    def payloads_outside(self, generations: Collection[bytes]) -> int:
+        """Return how many entries have a payload sealed under a generation other than these."""
+        return sum(
+            entry.payload is not None and entry.generation not in generations
+            for entry in self._view().entries.values()
+        )
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
         """Look through `rows` versions that are not current and whose payload is held."""

@@ -6,8 +6,6 @@ import time
 
 import apsw
 
-from covey.engines.sqlite.database import fetch_one
-
 _STEPS = 2_000
 
 
@@ -20,7 +18,7 @@ def find_damage(connection: apsw.Connection, *, budget_s: float | None = None) -
     end = time.monotonic() + (budget_s if budget_s is not None else float("inf"))
     connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
-        answer = fetch_one(connection, "PRAGMA quick_check(1)")
+        answer = connection.execute("PRAGMA quick_check(1)").get
     except apsw.InterruptError:
         return None
     finally:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from covey.engines.sqlite.faults import storage_error, translated
+from covey.engines.sqlite.checking import find_damage
+from covey.engines.sqlite.faults import damaged, storage_error, translated
 from covey.errors import LockedError
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Database:
 
     def __init__(self, path: Path, key: bytes) -> None:
         self.path = path
+        self._key = key
         self._closed = False
         self._read_lock = threading.Lock()
         self._writes = 0
@@ -151,6 +153,10 @@ class Database:
         except apsw.Error as error:
             raise storage_error(error, self.path) from error
 
+    async def verify(self) -> None:
+        """Check every page, beside the node's work; raises `DamagedError`."""
+        await asyncio.to_thread(self._verify)
+
     def close(self) -> None:
         """Finish the writes under way, empty the write-ahead log into the file, and close."""
         if self._closed:
@@ -161,6 +167,16 @@ class Database:
         with contextlib.suppress(apsw.Error):
             self._executor.submit(_finish, self._writer).result()
         self._executor.shutdown()
+
+    def _verify(self) -> None:
+        with translated(self.path):
+            connection = _opened(self.path, self._key, _READER_CACHE_KIB)
+            try:
+                reason = find_damage(connection)
+            finally:
+                connection.close()
+        if reason is not None:
+            raise damaged(self.path, reason)
 
     def _translating(self, work: Callable[[apsw.Connection], T]) -> T:
         with translated(self.path):

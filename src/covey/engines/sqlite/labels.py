@@ -39,6 +39,10 @@ class Labels(Generic[T]):
         """Return the number of a label, or None if no row bears it."""
         return self._numbers.get(label)
 
+    def numbers(self) -> list[int]:
+        """Return all numbers given."""
+        return list(self._labels)
+
     def label(self, number: int) -> T:
         """Return the label of a number."""
         return self._labels[number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ _READ = f"{_ENTRY} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
 _BY_GENERATION = f"""
 {_ENTRY} WHERE generation = ? AND payload IS NOT NULL AND id > ? ORDER BY id LIMIT ?
 """
+_COUNT_PAYLOADS = "SELECT count(*) FROM entry WHERE generation = ? AND payload IS NOT NULL"
 _VERSIONS = f"""
 SELECT {_E_COLUMNS} FROM key k JOIN version v ON v.key = k.id JOIN entry e ON e.id = v.entry
 WHERE k.collection = ? AND k.name = ?
@@ -116,12 +117,11 @@ class SqliteLogStorage:
         rows = self._query(_BY_GENERATION, (number, start, limit))
         return [self._labels.entry(row) for row in rows]
 
-    def payloads_by_generation(self) -> dict[bytes, int]:
-        """Return how many entries with a payload each generation has."""
-        rows: list[tuple[int, int]] = self._query(
-            "SELECT generation, count(*) FROM entry WHERE payload IS NOT NULL GROUP BY generation",
-        )
-        return {self._labels.generations.label(number): count for number, count in rows}
+    def payloads_outside(self, generations: Collection[bytes]) -> int:
+        """Return how many entries have a payload sealed under a generation other than these."""
+        held = {self._labels.generations.find(each) for each in generations}
+        others = [number for number in self._labels.generations.numbers() if number not in held]
+        return sum(int(self._query(_COUNT_PAYLOADS, (number,))[0][0]) for number in others)
 
     def superseded(self, before_hlc: int, cursor: int, rows: int) -> tuple[list[Entry], int | None]:
         """Look through `rows` versions that are not current and whose payload is held."""

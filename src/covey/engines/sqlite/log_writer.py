@@ -23,6 +23,7 @@ from covey.store.ports import ChainHead, Leaf, Quarantined
 Key = tuple[str, str]
 
 _NO_KEY = 0
+_MOST_GATHERED = 8192
 
 _APPEND = f"""
 INSERT INTO entry ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -105,6 +106,7 @@ class SqliteLogWriter:
                 entry.signature,
             )
         )
+        self._bound()
 
     def set_head(self, origin: NodeId, head: ChainHead) -> None:
         """Record how far an origin's log is held."""
@@ -120,6 +122,7 @@ class SqliteLogWriter:
         earlier = self._folds.get((collection, key))
         found = [*earlier[1], *versions] if earlier else list(versions)
         self._folds[collection, key] = leaves, found
+        self._bound()
 
     def drop_payload(self, origin: NodeId, seq: int) -> None:
         """Turn an entry into a stub."""
@@ -168,6 +171,10 @@ class SqliteLogWriter:
         if unread:
             self._find(collection, unread, found)
         return found
+
+    def _bound(self) -> None:
+        if len(self._entries) + len(self._folds) >= _MOST_GATHERED:
+            self.flush()
 
     def flush(self) -> None:
         """Run the statements that were gathered."""
