@@ -77,7 +77,9 @@ def test_files_are_private_from_the_start_and_after_rotation(
 @pytest.mark.parametrize(
     "secret",
     [
-        "covey_AbCdEf0123456789-_x",
+        "covey_abcdefghij23_abcdefghijklmnopqrstuvwxyz234567",
+        "covey1-AbCdEf0123456789-_x",
+        "-".join(["0A1B2"] * 11),
         "Bearer abcdefghijk",
         "https://user:hunter22@host/",
     ],

@@ -27,10 +27,9 @@ def main() -> int:
 
 
 def _node_control() -> NodeControl:
-    from importlib import import_module
+    from covey.wiring.control import create_node_control
 
-    control: NodeControl = import_module("covey.wiring.control").create_node_control()
-    return control
+    return create_node_control()
 
 
 def _service_manager() -> ServiceManager:

@@ -22,7 +22,8 @@ MASK = "••••••••"
 _SHORTEST_SECRET = 6
 # Tokens, invitations and recovery keys of Covey, bearer headers, and passwords in URLs.
 _SECRET_SHAPES = re.compile(
-    r"\b(?:covey|cvy|cvt|cvi|cvr)[-_][A-Za-z0-9._=-]{16,}"
+    r"\bcovey\d?[-_][A-Za-z0-9_=-]{16,}"
+    r"|\b(?:[0-9A-HJKMNP-TV-Z]{5}-){10}[0-9A-HJKMNP-TV-Z]{5}\b"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
     r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
 )

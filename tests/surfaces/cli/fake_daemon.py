@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import socketserver
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,12 @@ class FakeDaemon:
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     fake: FakeDaemon
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that hangs up; anything else fails the test."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            self.fake.unexpected.append(repr(error))
 
 
 class _Handler(BaseHTTPRequestHandler):

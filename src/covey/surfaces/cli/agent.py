@@ -143,9 +143,7 @@ def _spawn(session: Session) -> None:
         )
     finally:
         os.close(descriptor)
-    if not _wait(
-        lambda: process.poll() is not None or session.local_client.is_up(), START_SECONDS
-    ):
+    if not _wait(lambda: process.poll() is not None or session.local_client.is_up(), START_SECONDS):
         process.terminate()
         raise UnreachableError(
             f"The daemon did not answer within {START_SECONDS:.0f} seconds.",

@@ -101,12 +101,20 @@ def _of_group(node: Node, current: str, *, at_root: bool) -> Iterator[Candidate]
 
 
 def _of_command(node: Node, rest: list[str], current: str) -> Iterator[Candidate]:
-    import click
-
-    from covey.surfaces.cli.groups import build_command
     from covey.surfaces.cli.session import Locals, Session
 
     session = Session(load_commands(), Locals(_no_locals, _no_locals))
+    try:
+        yield from _of_built(session, node, rest, current)
+    finally:
+        session.close()
+
+
+def _of_built(session: Session, node: Node, rest: list[str], current: str) -> Iterator[Candidate]:
+    import click
+
+    from covey.surfaces.cli.groups import build_command
+
     command = build_command(session, node)
     options = [param for param in command.params if isinstance(param, click.Option)]
     flags = {name: option for option in options for name in (*option.opts, *option.secondary_opts)}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from covey.errors import CoveyError
-from covey.shellkit.project import Project, ProjectFileError, find_project
+from covey.surfaces.cli.place import present_project
 from covey.surfaces.cli.session import Session
 
 Candidate = tuple[str, str]
@@ -76,11 +75,3 @@ def _of_directory(param: str) -> Iterator[Candidate]:
     value = getattr(project, param, None)
     if value:
         yield str(value), f"This directory's {param}"
-
-
-def present_project() -> Project | None:
-    """Return the project of the working directory, or None, also when its file is malformed."""
-    try:
-        return find_project(os.getcwd())  # noqa: PTH109
-    except (ProjectFileError, OSError):
-        return None

@@ -28,7 +28,8 @@ def ago(moment: datetime, now: datetime) -> str:
         return "now"
     for below, unit, name in _STEPS:
         if size < below:
-            count = int(size // unit)
+            # What is past is told in full units; "in 23 h" would be wrong for a day from now.
+            count = int(size // unit) if seconds > 0 else round(size / unit)
             text = f"{count} {'day' if name == 'days' and count == 1 else name}"
             return f"{text} ago" if seconds > 0 else f"in {text}"
     return moment.date().isoformat()

@@ -211,9 +211,7 @@ def _show_joined(session: Session, report: JoinReport) -> None:
         )
         return
     if not output.quiet:
-        output.line(
-            f"This machine is {report.name}, {report.role} of the fleet of {report.inviter}."
-        )
+        output.line(f"This machine is {report.name}, {report.role}; it joined by {report.inviter}.")
     if report.recovery_key is not None:
         output.line()
         output.line("New recovery key, shown this once; the old one is spent:")

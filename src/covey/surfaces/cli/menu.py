@@ -48,6 +48,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("config", "check"): LocalCommand("config_commands:check", "Check the settings for mistakes."),
     ("config", "path"): LocalCommand("config_commands:path", "Print where the settings file is."),
     ("config", "show"): LocalCommand("config_commands:show", "Show every setting and its origin."),
+    ("env", "run"): LocalCommand("env_run:run", "Run a command with the variables that apply."),
     ("init",): LocalCommand("membership:init", "Make a new fleet with this machine in it."),
     ("join",): LocalCommand("membership:join", "Join a fleet with an invitation."),
     ("recover",): LocalCommand("membership:recover", "Regain a fleet with its recovery key."),
@@ -60,16 +61,47 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     "env.get": LocalCommand("env_get:get", "Print the value of one variable."),
     "env.import": LocalCommand("env_files:import_", "Import variables from a file."),
     "env.set": LocalCommand("env_set:set_", "Set variables, each as NAME=VALUE."),
+    "env.scan": LocalCommand(
+        "env_files:scan", "Find the fleet's secrets in files and staged changes."
+    ),
     "node.unlock": LocalCommand("unlock:unlock", "Open the node's keys with the master password."),
 }
 """Hand-made commands that stand in for an operation's own."""
 
 VIEWS: dict[str, str] = {
+    "env.export": "views:exported",
     "node.doctor": "views:doctor",
     "node.logs": "views:log_line",
     "node.status": "views:status",
 }
 """How the results of some operations are shown to people."""
+
+ALONE: dict[str, str] = {
+    "fleet.invite": "token",
+    "fleet.renew-recovery-key": "recovery_key",
+    "token.create": "token",
+}
+"""The field that stands alone on standard output, so that it can be piped; the rest is a note."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "audit.list": ("at", "caller", "operation", "target", "outcome", "role", "kind", "address"),
+    "env.list": ("name", "value", "scope", "author", "updated_at", "problem", "conflict", "note"),
+    "env.search": ("name", "value", "scope", "author", "updated_at", "conflict", "note"),
+    "env.history": ("version", "value", "author", "updated_at", "current", "deleted", "compacted"),
+    "fleet.list": ("name", "standing", "role", "kind", "connected", "addresses", "joined_at"),
+    "peers.list": (
+        "name",
+        "state",
+        "kind",
+        "address",
+        "last_seen_at",
+        "round_trip_ms",
+        "entries_behind",
+        "last_error",
+    ),
+    "token.list": ("name", "role", "allow", "expires_at", "created_by", "id"),
+}
+"""The columns that people see of some lists, the most telling first; --json has all."""
 
 GROUPS: dict[str, str] = {
     "agent": "The daemon in the background.",

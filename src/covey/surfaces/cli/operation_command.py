@@ -15,13 +15,11 @@ from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_option
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
-from covey.surfaces.cli.values import ParameterValue
+from covey.surfaces.cli.values import ParameterValue, has_many
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 Values = dict[str, Any]
-
-_YES = "covey_yes"
 
 
 class DescribedCommand(click.Command):
@@ -71,39 +69,59 @@ class DescribedCommand(click.Command):
         return page.rstrip("\n")
 
 
-def operation_command(
-    session: Session,
-    command: Command,
-    *,
-    adjust: Callable[[Values], Values] | None = None,
-    leave_out: frozenset[str] = frozenset(),
-) -> click.Command:
-    """Make the command; `adjust` changes the values before they are sent."""
-    described = [param for param in command.params if param.name not in leave_out]
-    params = click_params(described, paginated=command.paginated)
-    has_own = any(param.flag == "--yes" for param in described)
-    asks = command.effect == "destroy" and command.name not in NEVER_ASKED and not has_own
-    if asks:
-        params.append(click.Option(["-y", "--yes", _YES], is_flag=True, help="Do not ask."))
+def operation_command(session: Session, command: Command) -> click.Command:
+    """Make the command that sends its values as they are."""
+    asks = command.effect == "destroy" and command.name not in NEVER_ASKED
+    asks = asks and not any(param.flag == "--yes" for param in command.params)
+    more = [click.Option(["-y", "--yes"], is_flag=True, help="Do not ask.")] if asks else []
 
-    def run(**given: Any) -> None:
-        values = {param.name: _value(param, given) for param in described}
-        if asks and not given[_YES]:
+    def run(values: Values, *, yes: bool = False) -> None:
+        if asks and not yes:
             _confirm(command, values)
-        run_operation(session, command, adjust(values) if adjust else values)
+        run_operation(session, command, values)
 
-    return DescribedCommand(
-        command.path[-1],
-        run,
-        params,
-        summary=command.summary,
-        description=command.description,
-        examples=command.examples,
-        arguments=[
+    return describe_command(command, run, more=more)
+
+
+def describe_command(
+    command: Command,
+    run: Callable[..., None],
+    *,
+    leave_out: frozenset[str] = frozenset(),
+    more: Sequence[click.Parameter] = (),
+    name: str | None = None,
+    summary: str | None = None,
+    description: str | None = None,
+    arguments: Sequence[tuple[str, str]] | None = None,
+    examples: Sequence[str] | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> DescribedCommand:
+    """Make a command out of an operation's parameters and some of its own.
+
+    `run` gets the operation's values as a mapping, and its own parameters by name.
+    """
+    described = [param for param in command.params if param.name not in leave_out]
+    own = [str(param.name) for param in more]
+
+    def call(**given: Any) -> None:
+        extra = {key: given.pop(key) for key in own}
+        run({param.name: _value(param, given) for param in described}, **extra)
+
+    if arguments is None:
+        arguments = [
             (metavar(param), param.help)
             for param in described
             if param.kind == "argument" and not param.secret and param.help
-        ],
+        ]
+    return DescribedCommand(
+        name or command.path[-1],
+        call,
+        [*click_params(described, paginated=command.paginated), *more],
+        summary=summary or command.summary,
+        description=command.description if description is None else description,
+        examples=command.examples if examples is None else examples,
+        arguments=arguments,
+        context=context,
     )
 
 
@@ -166,7 +184,7 @@ def _argument(param: CommandParameter) -> click.Argument:
 
 
 def _option(param: CommandParameter) -> click.Option:
-    text = _with_default(param)
+    text = _about(param)
     if param.type == "boolean" and not param.required:
         negative = param.flag.startswith("--no-") and param.default is True
         return click.Option(
@@ -187,12 +205,15 @@ def _flag(param: CommandParameter) -> str:
     return f"{flag}-value" if flag in GLOBAL_FLAGS else flag
 
 
-def _with_default(param: CommandParameter) -> str:
+def _about(param: CommandParameter) -> str:
+    parts = [param.help]
+    if has_many(param):
+        parts.append(f"One of {', '.join(param.choices)}.")
     default = param.default
-    if param.required or default is None or default in ("", [], {}) or isinstance(default, bool):
-        return param.help
-    shown = ", ".join(map(str, default)) if isinstance(default, list) else f"{default}"
-    return f"{param.help} Default: {shown}.".strip()
+    if not (param.required or default in (None, "", [], {}) or isinstance(default, bool)):
+        shown = ", ".join(map(str, default)) if isinstance(default, list) else f"{default}"
+        parts.append(f"Default: {shown}.")
+    return " ".join(parts).strip()
 
 
 def _stdin_flag(param: CommandParameter) -> click.Option:

@@ -86,6 +86,9 @@ class Output:
         if self.as_json:
             self.json(value["items"] if shape.kind == "page" else value)
             return
+        if value is None:
+            self.note("Done.")
+            return
         match shape.kind:
             case "none":
                 pass
@@ -100,6 +103,22 @@ class Output:
                     self.line(printable(value))
                 else:
                     self.json(value)
+
+    def text(self, text: str) -> None:
+        """Print text that may be piped on, exactly, with a newline at its end."""
+        self.exact(text if text.endswith("\n") or not text else f"{text}\n")
+
+    def alone(self, name: str, value: Mapping[str, Any]) -> None:
+        """Print one field of a record on standard output, and the others as a note."""
+        self.text(str(value[name]))
+        now = _now()
+        rest = [
+            f"{title(key)}: {one_line(human(key, item, now))}"
+            for key, item in value.items()
+            if key != name and item not in (None, [], {}, "")
+        ]
+        if rest:
+            self.note("; ".join(rest))
 
     def record(self, value: Mapping[str, Any]) -> None:
         """Print one record: its message alone if it is one, else names and values."""
@@ -117,9 +136,9 @@ class Output:
             if isinstance(item, list) and item and isinstance(item[0], Mapping)
         }
         pairs = [
-            (title(name), printable(human(name, item, now)))
+            (title(name), _field(name, item, now))
             for name, item in value.items()
-            if name not in tables and item is not None and item not in ([], {})
+            if name not in tables and item not in (None, [], {})
         ]
         for line in render_record(pairs, colour=self.colour):
             self.line(line)
@@ -146,7 +165,7 @@ class Output:
         now = _now()
         table = Table(
             tuple(title(name) for name in columns),
-            tuple(tuple(human(name, item.get(name), now) for name in columns) for item in items),
+            tuple(tuple(_cell(name, item.get(name), now) for name in columns) for item in items),
         )
         for line in render_table(table, self.width, colour=self.colour):
             self.line(line)
@@ -190,6 +209,19 @@ class Output:
         if error.hint:
             label = paint("hint:", "cyan", colour=self.colour_errors)
             self.stderr.write(f"{label} {printable(error.hint)}\n")
+
+
+def _cell(name: str, value: Any, now: datetime) -> str:
+    """Show one cell; what is not so stays empty, and a column of such cells is left out."""
+    return "-" if value is False else human(name, value, now)
+
+
+def _field(name: str, value: Any, now: datetime) -> str:
+    """Show one field of a record; a record in it becomes lines of its own."""
+    if not isinstance(value, Mapping):
+        return printable(human(name, value, now))
+    pairs = [(title(key), _field(key, item, now)) for key, item in value.items()]
+    return "\n".join(render_record(pairs, colour=False))
 
 
 def _name_of(item: Mapping[str, Any]) -> str:

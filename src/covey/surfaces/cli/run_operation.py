@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from covey.operations.command_document import Command, CommandResult
-from covey.surfaces.cli.menu import VIEWS
+from covey.surfaces.cli.menu import ALONE, COLUMNS, VIEWS
 from covey.surfaces.cli.output import Output
+from covey.surfaces.cli.place import fill_place
 from covey.surfaces.cli.session import Session
 
 View = Callable[[Output, Any], None]
@@ -17,7 +18,8 @@ View = Callable[[Output, Any], None]
 def run_operation(session: Session, command: Command, values: Mapping[str, Any]) -> None:
     """Call, stream or page through an operation, and print its result."""
     output = session.output
-    view = None if output.as_json or output.quiet else _view(command.name)
+    values = fill_place(session, command, values)
+    view = None if output.as_json else _view(command.name)
     if command.streams:
         show = view or Output.stream_item
         for item in session.client.stream(command, values):
@@ -26,8 +28,12 @@ def run_operation(session: Session, command: Command, values: Mapping[str, Any])
         _page_through(session, command, values)
     else:
         result = session.client.run(command, values)
-        if view is not None:
+        if command.name in ALONE and not output.as_json:
+            output.alone(ALONE[command.name], result)
+        elif view is not None:
             view(output, result)
+        elif command.result.kind == "list" and not output.as_json:
+            output.rows(shape_for_people(command), result or [])
         elif not (output.quiet and command.effect in {"change", "destroy"}):
             output.result(command.result, result)
 
@@ -42,9 +48,18 @@ def _page_through(session: Session, command: Command, values: Mapping[str, Any])
     if output.as_json:
         output.json(found)
     else:
-        output.rows(CommandResult("list", command.result.fields), found)
+        output.rows(shape_for_people(command), found)
     if cursor is not None:
         output.note(f"There are more: --cursor {cursor}")
+
+
+def shape_for_people(command: Command) -> CommandResult:
+    """Return a list's shape with the columns that are chosen for people, if any are."""
+    chosen = COLUMNS.get(command.name)
+    fields = {field.name: field for field in command.result.fields}
+    if chosen is None:
+        return CommandResult("list", command.result.fields)
+    return CommandResult("list", tuple(fields[name] for name in chosen if name in fields))
 
 
 def _view(name: str) -> View | None:

@@ -18,11 +18,11 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def read_stdin_text() -> str:
+def read_stdin_text(largest: int = _LARGEST) -> str:
     """Read all of standard input exactly; raises `InvalidRequestError` if it is no UTF-8 text."""
-    data = sys.stdin.buffer.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise InvalidRequestError("Standard input is larger than 1 MiB.")
+    data = sys.stdin.buffer.read(largest + 1)
+    if len(data) > largest:
+        raise InvalidRequestError(f"Standard input is larger than {largest >> 20} MiB.")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covey.errors import InvalidRequestError
-from covey.operations.command_document import CommandDocument
+from covey.operations.command_document import Command, CommandDocument
 from covey.paths import Paths, find_paths
 from covey.surfaces.cli.output import Output
+from covey.surfaces.cli.tree import Node
 
 if TYPE_CHECKING:
     from covey.surfaces.cli.client import Client
@@ -46,6 +47,10 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The connection to the node that the options name."""
+        return self.another_client()
+
+    def another_client(self) -> Client:
+        """Return a further connection to the node that the options name."""
         from covey.surfaces.cli.client import Client
         from covey.surfaces.cli.transport import Transport
 
@@ -54,7 +59,7 @@ class Session:
             return Client(Transport(self.paths), self.document)
         from covey.surfaces.cli.remote_http import Remote
 
-        remote = Remote(url, self._token(), os.environ.get("COVEY_CA_FILE"))
+        remote = Remote(url, self._token, os.environ.get("COVEY_CA_FILE"))
         return Client(Transport(self.paths, remote), self.document)
 
     @property
@@ -70,6 +75,12 @@ class Session:
 
         return Client(Transport(self.paths), self.document)
 
+    def described(self, node: Node) -> Command:
+        """Return the operation that a front end of the tree stands for."""
+        if node.operation is None:
+            raise LookupError(f"{' '.join(node.words)} stands for no operation")
+        return node.operation
+
     def close(self) -> None:
         """Close the connections that were made."""
         for name in ("client", "local_client"):
@@ -77,6 +88,7 @@ class Session:
             if made is not None:
                 made.transport.close()
 
+    @cached_property
     def _token(self) -> str:
         name = self.token_file or os.environ.get("COVEY_TOKEN_FILE")
         if name is None:

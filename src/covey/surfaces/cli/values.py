@@ -14,6 +14,7 @@ from covey.operations.command_document import CommandParameter
 
 _JSON_FILE = "@"
 _STDIN = "-"
+_CHOICES_WIDTH = 40
 
 
 class ParameterValue(click.ParamType[Any]):
@@ -36,8 +37,13 @@ class ParameterValue(click.ParamType[Any]):
         """Show the choices, or the kind of value."""
         del param, ctx
         if self.param.choices:
-            return "|".join(self.param.choices)
+            return self.param.name.upper() if has_many(self.param) else "|".join(self.param.choices)
         return _METAVARS[self.param.type]
+
+
+def has_many(param: CommandParameter) -> bool:
+    """Whether a parameter's choices are too many for a column of a help page."""
+    return len("|".join(param.choices)) > _CHOICES_WIDTH
 
 
 _METAVARS = {

@@ -25,6 +25,9 @@ _NEXT_STEP = {
 def status(output: Output, node: Mapping[str, Any]) -> None:
     """Show a node's state, then what is worth doing about it."""
     state = str(node["state"])
+    if output.quiet:
+        output.line(state)
+        return
     painted = paint(state, _STATE_STYLES.get(state, "red"), colour=output.colour)
     up_since = f"up for {duration(node['uptime_seconds'])}, pid {node['pid']}"
     pairs = [
@@ -58,6 +61,8 @@ def printable_but_colour(text: str, painted: str) -> str:
 def doctor(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
     """Show each check, and the fix below what is wrong."""
     for check in checks:
+        if output.quiet and check["state"] == "ok":
+            continue
         mark, style = _CHECK_MARKS.get(str(check["state"]), ("?", "yellow"))
         name = paint(printable(str(check["name"])), "bold", colour=output.colour)
         painted = paint(mark, style, colour=output.colour)
@@ -66,6 +71,8 @@ def doctor(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
             output.line(
                 f"    {paint('fix:', 'cyan', colour=output.colour)} {printable(check['fix'])}"
             )
+    if output.quiet:
+        return
     bad = sum(check["state"] == "failed" for check in checks)
     doubtful = sum(check["state"] == "warning" for check in checks)
     output.line()
@@ -73,6 +80,11 @@ def doctor(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
         output.line(f"{_count(bad, 'failure')}, {_count(doubtful, 'warning')}.")
     else:
         output.line(f"All {len(checks)} checks passed.")
+
+
+def exported(output: Output, found: Mapping[str, Any]) -> None:
+    """Print variables in the format that was asked for, and nothing else."""
+    output.text(str(found["text"]))
 
 
 def log_line(output: Output, item: Mapping[str, Any]) -> None:

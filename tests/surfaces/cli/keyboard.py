@@ -1,0 +1,60 @@
+"""Keys typed into a real interactive shell, and what it shows."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+_WAIT_S = 30.0
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?=<>]*[A-Za-z]|[=>]|\][^\x07]*\x07|[()].)|\r")
+
+
+class Keyboard:
+    """A shell on a pseudo-terminal of 80 by 24."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._shown = b""
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, *texts: str) -> str:
+        """Return what was shown since the last wait, once it contains all texts."""
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            plain = _ESCAPES.sub(b"", self._shown).decode("utf-8", "replace")
+            if all(text in plain for text in texts):
+                self._shown = b""
+                return plain
+            if time.monotonic() > deadline:
+                raise AssertionError(f"never shown: {texts}; shown: {plain[-2000:]!r}")
+            if select.select([self._master], [], [], 0.05)[0]:
+                try:
+                    self._shown += os.read(self._master, 65536)
+                except OSError as error:
+                    raise AssertionError(f"the shell has ended: {plain[-2000:]!r}") from error
+
+
+@contextmanager
+def keyboard(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Keyboard]:
+    """Start a program on a terminal, and end it."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe(command[0], list(command), dict(environ))
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    try:
+        yield Keyboard(master)
+    finally:
+        os.close(master)
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
