@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import msgspec
 from covey.engines.sqlite.local_storage import SqliteLocalState
 from covey.errors import ConflictError, CoveyError, NotFoundError, UnreachableError
 from covey.fleet.authority import utc_now
-from covey.fleet.founding import FirstKeys, found_fleet, open_all, regain_fleet
+from covey.fleet.founding import FirstKeys, Founded, found_fleet, open_all, regain_fleet
 from covey.fleet.identity import NodeIdentity
 from covey.fleet.invitation import read_token
 from covey.fleet.joining import accept_join, ask_to_join
@@ -37,7 +39,7 @@ from covey.surfaces.cli.node_control import (
     PasswordUnlock,
     UnlockChoice,
 )
-from covey.surfaces.peer.dial import fetch_authority, post
+from covey.surfaces.peer.requests import fetch_authority, post
 from covey.surfaces.peer.service import CHALLENGE_PATH, JOIN_PATH, RECOVER_PATH, RENEW_PATH
 from covey.wiring.database import OpenedDatabase
 from covey.wiring.home_lock import HomeInUseError, hold_home
@@ -111,9 +113,13 @@ class HomeControl:
         settings = self._settings()
         machine = this_machine(name or settings.node.name)
         with self._new_home():
-            keys = asyncio.run(_regain(address, recovery_key, machine, _life(settings)))
+            regained = asyncio.run(_regain(address, recovery_key, machine, _life(settings)))
+            keys = regained.keys
             self._keep(keys, unlock, [address])
-        return _joined(keys, address)
+            # Kept first: once the fleet knows the new recovery key, the old one is useless.
+            asyncio.run(_make_known(address, keys))
+        report = _joined(keys, address)
+        return replace(report, recovery_key=Secret(regained.recovery_key.text))
 
     def serve(
         self, listen: str | None, password: Secret | None, ready: Callable[[str], None]
@@ -203,18 +209,20 @@ async def _first_answer(
     )
 
 
-async def _regain(
-    address: str, recovery_key: Secret, machine: Machine, life: timedelta
-) -> FirstKeys:
+async def _regain(address: str, recovery_key: Secret, machine: Machine, life: timedelta) -> Founded:
     key = read_recovery_key(recovery_key.reveal())
     pem = await fetch_authority(address)
     challenge = await post(address, CHALLENGE_PATH, b"", pem)
     answer = await post(address, RECOVER_PATH, ask_for_recovery(key, challenge), pem)
-    keys = regain_fleet(key, answer, machine, utc_now(), life)
+    return regain_fleet(key, answer, machine, utc_now(), life)
+
+
+async def _make_known(address: str, keys: FirstKeys) -> None:
+    """Tell the fleet of this machine; if that fails, the daemon does it when it connects."""
     secrets = keys.secrets
     request = ask_for_renewal(secrets.identity, secrets.fleet_id, keys.statements, utc_now())
-    await post(address, RENEW_PATH, request, pem)
-    return keys
+    with contextlib.suppress(UnreachableError):
+        await post(address, RENEW_PATH, request, await fetch_authority(address))
 
 
 def _joined(keys: FirstKeys, address: str) -> JoinReport:

@@ -14,7 +14,8 @@ from covey.fleet.links import Links
 from covey.fleet.membership import FleetService
 from covey.store.api import NodeId
 from covey.store.ports import Channel
-from covey.surfaces.peer.dial import DialledChannel, PeerClient, fetch_authority, post
+from covey.surfaces.peer.dial import DialledChannel, PeerClient
+from covey.surfaces.peer.requests import fetch_authority, post
 from covey.surfaces.peer.service import RENEW_PATH, PeerChannel
 
 _log = logging.getLogger("covey.peers")
