@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -304,6 +305,21 @@ def test_a_peer_that_does_not_fit_is_told_why(changed: dict, code: EndCode):
     goodbye = sent(out)[-1]
     assert (the_end(out).code, getattr(goodbye, "code", None)) == (code, code)
     assert the_end(out).lasting
+
+
+def test_a_greeting_in_another_version_s_form_is_told_from_garbage():
+    a, b = fleet("a", "b")
+    count = (1).to_bytes(8, "big")
+    newer = count + msgspec.msgpack.encode([1, 2, {"of": "another form"}])
+    assert the_end(Peer(a, b).session.receive(newer)).code == EndCode.VERSION
+    garbage = count + msgspec.msgpack.encode({"no": "message"})
+    assert the_end(Peer(a, b).session.receive(garbage)).code == EndCode.PROTOCOL
+
+
+@pytest.mark.parametrize("code", list(EndCode))
+def test_every_end_that_lasts_comes_with_a_hint(code: EndCode):
+    ended = Ended(code, "")
+    assert ended.hint or not ended.lasting
 
 
 def test_a_stranger_is_turned_away_after_the_rosters_were_exchanged():

@@ -34,9 +34,11 @@ from covey.store.wire import (
     Vector,
     decode,
     encode,
+    protocol_of,
 )
 
 _COUNT_BYTES = 8
+_OTHER_VERSION = "the nodes run versions of Covey that cannot replicate with each other"
 _PEER_REMOVED = "the peer was removed from the fleet"
 
 
@@ -63,6 +65,27 @@ class Ended(msgspec.Struct, frozen=True):
     def lasting(self) -> bool:
         """Whether a new session would end the same way until someone changes something."""
         return self.code not in {EndCode.LOST, EndCode.STOPPING, EndCode.PROTOCOL, EndCode.STORAGE}
+
+    @property
+    def hint(self) -> str | None:
+        """What the user can do about it, None if it passes by itself."""
+        match self.code:
+            case EndCode.LOST | EndCode.STOPPING:
+                return None
+            case EndCode.PROTOCOL:
+                return "if it happens again, compare `covey --version` on both nodes"
+            case EndCode.VERSION:
+                return "update Covey on the older of the two nodes"
+            case EndCode.OTHER_FLEET | EndCode.OTHER_NODE:
+                return "check the address in `fleet.peers`: another node answers there"
+            case EndCode.WRONG_KEY:
+                return "remove the node that was set up wrongly, and join it anew"
+            case EndCode.REMOVED:
+                return "to take the node back, invite it: covey invite"
+            case EndCode.STRANGER:
+                return "join it to the fleet: covey invite, then covey join TOKEN there"
+            case EndCode.STORAGE:
+                return "run `covey doctor` on the node whose store has the trouble"
 
 
 Out = Frame | Apply | Supply | Merge | Ended
@@ -136,9 +159,12 @@ class Session:
         self._frames_in += 1
         if int.from_bytes(frame[:_COUNT_BYTES], "big") != self._frames_in:
             return self.end(EndCode.PROTOCOL, "a frame was lost, doubled or out of order")
+        body = memoryview(frame)[_COUNT_BYTES:]
         try:
-            message = decode(memoryview(frame)[_COUNT_BYTES:])
+            message = decode(body)
         except FrameError as error:
+            if self._greeted is None and (protocol_of(body) or PROTOCOL) != PROTOCOL:
+                return self.end(EndCode.VERSION, _OTHER_VERSION)
             return self.end(EndCode.PROTOCOL, error.message)
         if isinstance(message, Goodbye):
             self._ended = True
@@ -258,10 +284,7 @@ class Session:
         self._greeted = hello
         self._skew_ms = hello.wall_ms - self._seen_ms
         if hello.protocol != PROTOCOL:
-            self._close(
-                EndCode.VERSION,
-                f"the nodes speak versions {PROTOCOL} and {hello.protocol} of the protocol",
-            )
+            self._close(EndCode.VERSION, _OTHER_VERSION)
         elif hello.fleet != self._view.fleet_id:
             self._close(EndCode.OTHER_FLEET, "the nodes belong to different fleets")
         elif hello.node != self._peer or hello.node == self._view.node_id:

@@ -134,8 +134,11 @@ class Sending:
         return sum(max(0, limit - theirs) for limit, theirs in flows)
 
     def ahead(self) -> int:
-        """Return how many entries the peer said to hold that are not held here."""
-        flows = ((flow.theirs, self._ours.get(origin, 0)) for origin, flow in self._flows.items())
+        """Return how many entries that count the peer said to hold that are not held here."""
+        flows = (
+            (self._counted(origin, flow.theirs), self._ours.get(origin, 0))
+            for origin, flow in self._flows.items()
+        )
         return sum(max(0, theirs - ours) for theirs, ours in flows)
 
     def digests(self, asked: AskDigests) -> Digests:
@@ -183,9 +186,11 @@ class Sending:
         return Payloads(origin, [entry.seq for entry in found], pack(found), absent, answer)
 
     def _limit(self, origin: NodeId) -> int:
+        return self._counted(origin, self._ours.get(origin, 0))
+
+    def _counted(self, origin: NodeId, seq: int) -> int:
         cutoff = self._trust.cutoff(origin)
-        ours = self._ours.get(origin, 0)
-        return ours if cutoff is None else min(ours, cutoff)
+        return seq if cutoff is None else min(seq, cutoff)
 
     def _flow(self, origin: NodeId) -> _Flow:
         return self._flows.setdefault(origin, _Flow())

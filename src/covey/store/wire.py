@@ -211,6 +211,19 @@ def decode(frame: bytes | memoryview) -> Message:
         raise FrameError(f"The peer sent a frame that cannot be read: {error}.") from error
 
 
+def protocol_of(frame: bytes | memoryview) -> int | None:
+    """Return the version that a greeting states, though its form may be that of another."""
+    try:
+        fields = msgspec.msgpack.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    match fields:
+        case [1, int(protocol), *_]:
+            return protocol
+        case _:
+            return None
+
+
 def pack(entries: Sequence[Entry], absent: Container[int] = ()) -> Run:
     """Return entries of one origin by columns; `absent` has the seqs of stubs to be filled."""
     collections: dict[str, int] = {}
