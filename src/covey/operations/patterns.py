@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 _END = "$"
-_STRICT_END = r"$(?!\n)"
+_NO_LINE_FEED = r"(?!\n)"
 
 
 def strict_patterns(annotation: Any) -> Any:
@@ -31,10 +31,10 @@ def strict_patterns(annotation: Any) -> Any:
 def _strict(item: Any) -> Any:
     if not isinstance(item, msgspec.Meta) or item.pattern is None:
         return item
-    if not item.pattern.endswith(_END) or item.pattern.endswith(r"\$"):
+    if not item.pattern.endswith(_END) or item.pattern.endswith((r"\$", _NO_LINE_FEED + _END)):
         return item
     given = {name: value for name, value in item.__rich_repr__() if value is not None}
-    return msgspec.Meta(**{**given, "pattern": item.pattern.removesuffix(_END) + _STRICT_END})
+    return msgspec.Meta(**{**given, "pattern": item.pattern + _NO_LINE_FEED})
 
 
 def plain_patterns(schema: Any) -> Any:
@@ -42,7 +42,7 @@ def plain_patterns(schema: Any) -> Any:
     match schema:
         case dict():
             return {
-                name: item.replace(_STRICT_END, _END)
+                name: item.replace(_NO_LINE_FEED, "")
                 if name == "pattern" and isinstance(item, str)
                 else plain_patterns(item)
                 for name, item in schema.items()
