@@ -55,6 +55,7 @@ class Node:
         self.mark = MemoryMark()
         self.saved: list[Keyring] = []
         self.credentials = 0
+        self.new_recovery_key: RecoveryKey | None = None
         self.keys_came = 0
         self.known_secrets: list[str] = []
         self.connected: set[NodeId] = set()
@@ -159,8 +160,9 @@ async def recover(helper: Node, key: RecoveryKey, name: str) -> Node:
     """Regain the fleet on a new machine with the help of a node that is left."""
     challenge = await helper.fleet.challenge("192.0.2.1")
     answer = await helper.fleet.recover(ask_for_recovery(key, challenge), "192.0.2.1")
-    first = regain_fleet(key, answer, Machine(name), helper.wall.now())
-    node = await Node(first, helper.wall).start()
+    regained = regain_fleet(key, answer, Machine(name), helper.wall.now())
+    node = await Node(regained.keys, helper.wall).start()
+    node.new_recovery_key = regained.recovery_key
     answer = await helper.fleet.renew(node.fleet.renewal_request(), "192.0.2.1")
     await node.fleet.accept_renewal(answer)
     return node

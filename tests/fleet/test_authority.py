@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from covey.errors import UnauthenticatedError
+from covey.fleet import authority
 from covey.fleet.authority import (
     authority_key_of,
     create_authority,
@@ -88,6 +89,16 @@ def test_an_expired_authority_is_not_trusted() -> None:
         verify_certificate(der, [AUTHORITY.certificate], later)
 
 
+def test_the_name_must_fit_the_key() -> None:
+    der = issue_certificate(AUTHORITY, NODE.sign_public, NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(authority, "node_id_of", lambda _key: "0" * 32)
+        misnamed = issue_certificate(AUTHORITY, NODE.sign_public, NOW)
+    assert misnamed != der
+    with pytest.raises(UnauthenticatedError, match="name does not fit its key"):
+        verify_certificate(misnamed, [AUTHORITY.certificate], NOW)
+
+
 def test_a_node_cannot_issue_certificates() -> None:
     leaf = issue_certificate(AUTHORITY, NODE.sign_public, NOW)
     with pytest.raises(ValueError, match="not"):
@@ -108,14 +119,14 @@ def test_fingerprint_is_sha256() -> None:
 
 def test_openssl_accepts_the_certificates_in_a_strict_mutual_handshake(tmp_path: Path) -> None:
     now = utc_now()
-    authority = create_authority(now)
+    issuer = create_authority(now)
     node = NodeIdentity.generate()
     chain = tmp_path / "node.pem"
     key = node.signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    der = issue_certificate(authority, node.sign_public, now)
+    der = issue_certificate(issuer, node.sign_public, now)
     chain.write_bytes(key + to_pem(der).encode())
-    server = _context(ssl.PROTOCOL_TLS_SERVER, chain, to_pem(authority.certificate))
-    client = _context(ssl.PROTOCOL_TLS_CLIENT, chain, to_pem(authority.certificate))
+    server = _context(ssl.PROTOCOL_TLS_SERVER, chain, to_pem(issuer.certificate))
+    client = _context(ssl.PROTOCOL_TLS_CLIENT, chain, to_pem(issuer.certificate))
     left, right = socket.socketpair()
     seen: list[bytes | None] = []
 
@@ -133,10 +144,10 @@ def test_openssl_accepts_the_certificates_in_a_strict_mutual_handshake(tmp_path:
     assert seen == [der]
 
 
-def _context(side: int, chain: Path, authority: str) -> ssl.SSLContext:
+def _context(side: int, chain: Path, trusted: str) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.load_cert_chain(chain)
-    context.load_verify_locations(cadata=authority)
+    context.load_verify_locations(cadata=trusted)
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context

@@ -112,7 +112,7 @@ def test_a_joined_node_reads_and_writes() -> None:
         assert odin.keys.secrets.name == "odin"
         assert odin.keys.secrets.fleet_name == frigg.keys.secrets.fleet_name
         assert odin.roster.roster.members[odin.id].statement.role is Role.DEVELOPER
-        assert odin.keys.secrets.authority_keys == ()
+        assert odin.first.secrets.authority_keys == (), "it was not even sealed to it"
         await odin.stop()
 
     run(case)

@@ -16,7 +16,8 @@ from covey.errors import (
     RefusedError,
     UnauthenticatedError,
 )
-from covey.fleet.statements import Removal
+from covey.fleet.rings import own_ring
+from covey.fleet.statements import Authority, Removal, Retirement
 from covey.fleet.views import Standing, describe_fleet, list_nodes, show_node
 from covey.operations.access import Role
 from tests.fleet.fleet_nodes import (
@@ -63,6 +64,9 @@ def test_removal_changes_the_data_key_and_names_the_secrets() -> None:
         assert odin.keys.current() == frigg.keys.current()
         assert odin.value("SECRET") == b"after"
         assert odin.keys_came == 1
+        assert own_ring(frigg.roster.roster, loki.keys.identity).generations == (
+            loki.keys.secrets.generations
+        ), "nothing new is sealed to it"
         assert loki.keys.current() == old
         assert loki.value("SECRET") is None
         for node in (frigg, odin):
@@ -74,8 +78,6 @@ def test_removal_changes_the_data_key_and_names_the_secrets() -> None:
         with pytest.raises(RefusedError, match="not a member of the fleet any more"):
             _ = loki.fleet.core.me
         await loki.fleet.maintain()
-        with pytest.raises(UnauthenticatedError, match="not from a member"):
-            await renew(loki, frigg)
         with pytest.raises(ConflictError, match="removed before"):
             await frigg.fleet.remove(loki.id)
 
@@ -114,6 +116,22 @@ def test_removing_an_admin_changes_the_authority_at_once() -> None:
         thor, _ = await join(frigg, "thor")
         await meet(frigg, loki, thor)
         assert loki.fleet.member(thor.keys.secrets.certificate) == thor.id
+
+    run(case)
+
+
+@pytest.mark.parametrize("role", [Role.DEVELOPER, Role.ADMIN])
+def test_a_removed_node_that_was_off_learns_of_its_removal_alone(role: Role) -> None:
+    async def case(frigg: Node) -> None:
+        odin, _ = await trio(frigg, second=role)
+        await frigg.fleet.remove("odin")
+        await frigg.fleet.rotate_keys()
+        held = odin.roster.export()
+        await renew(odin, frigg)
+        assert not odin.fleet.core.is_member
+        news = [item for item in odin.roster.statements.values() if item.raw not in held]
+        assert {type(item.statement) for item in news} <= {Authority, Retirement, Removal}
+        assert len(odin.keys.generations()) == 1
 
     run(case)
 

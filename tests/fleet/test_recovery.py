@@ -18,7 +18,7 @@ from covey.errors import (
     RefusedError,
     UnauthenticatedError,
 )
-from covey.fleet import upkeep
+from covey.fleet import renewal, upkeep
 from covey.fleet.founding import regain_fleet
 from covey.fleet.machine import Machine
 from covey.fleet.recovery import (
@@ -101,6 +101,14 @@ def test_a_new_machine_regains_the_fleet() -> None:
         assert (saga.value("TOKEN"), saga.value("OTHER")) == (b"old", b"new")
         assert saga.roster.roster.members[saga.id].statement.role is Role.ADMIN
         assert await saga.fleet.announce(Machine("saga")) == "saga"
+        with pytest.raises(UnauthenticatedError, match="not the recovery key"):
+            await recover(odin, key, "loki")
+        assert saga.new_recovery_key is not None
+        sif = await recover(odin, saga.new_recovery_key, "sif")
+        assert sif.keys.generations() == saga.keys.generations()
+        await tell(odin, saga, sif)
+        await saga.fleet.remove(sif.id)
+        await tell(odin, saga)
         done = await saga.fleet.remove("frigg")
         assert done.authority_rotated
         await tell(odin, saga)
@@ -144,11 +152,26 @@ def test_it_works_after_rotations_by_several_admins() -> None:
         assert (saga.value("A"), saga.value("B")) == (b"1", b"2")
         await saga.fleet.rotate_authority(finish=True)
         await meet(frigg, odin, saga)
-        sif = await recover(frigg, key, "sif")
+        assert saga.new_recovery_key is not None
+        sif = await recover(frigg, saga.new_recovery_key, "sif")
         await meet(frigg, odin, saga, sif)
         for node in (frigg, odin, saga, sif):
             assert node.certificate_is_valid()
             assert len(node.roster.roster.trusted) == 1
+
+    run(case)
+
+
+def test_it_works_after_an_admin_was_removed() -> None:
+    async def case(frigg: Node, key: RecoveryKey) -> None:
+        odin, _ = await join(frigg, "odin", role=Role.ADMIN)
+        await meet(frigg, odin)
+        await frigg.set("A", b"1")
+        await frigg.fleet.remove("odin")
+        saga = await recover(frigg, key, "saga")
+        await meet(frigg, saga)
+        assert saga.value("A") == b"1"
+        assert saga.keys.current() == frigg.keys.current()
 
     run(case)
 
@@ -225,7 +248,7 @@ def test_an_answer_from_a_false_fleet_is_refused() -> None:
         for noise in (b"", b"noise", answer_of(frigg)[:-1]):
             with pytest.raises(InvalidRequestError, match="cannot be read"):
                 regain_fleet(key, noise, machine, now)
-        assert regain_fleet(key, answer_of(frigg), machine, now).secrets.generations
+        assert regain_fleet(key, answer_of(frigg), machine, now).keys.secrets.generations
 
     run(case)
 
@@ -243,6 +266,23 @@ def test_an_outdated_box_is_told() -> None:
         answer = msgspec.msgpack.encode(RecoverAnswer(fleet_id, [*statements, *old]))
         with pytest.raises(DamagedError, match="out of date"):
             regain_fleet(key, answer, Machine("saga"), frigg.wall.now())
+
+    run(case)
+
+
+def test_a_large_fleet_hears_of_the_new_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def case(frigg: Node, key: RecoveryKey) -> None:
+        for name in ("odin", "thor", "loki"):
+            await join(frigg, name)
+        monkeypatch.setattr(renewal, "MAX_PUSHED_BYTES", 3500)
+        challenge = await frigg.fleet.challenge(ADDRESS)
+        answer = await frigg.fleet.recover(ask_for_recovery(key, challenge), ADDRESS)
+        keys = regain_fleet(key, answer, Machine("saga"), frigg.wall.now()).keys
+        identity, fleet_id = keys.secrets.identity, keys.secrets.fleet_id
+        request = renewal.ask_for_renewal(identity, fleet_id, keys.statements, frigg.wall.now())
+        assert len(request) < 4000 < sum(map(len, keys.statements))
+        await frigg.fleet.renew(request, ADDRESS)
+        assert frigg.fleet.member(keys.secrets.certificate) == keys.secrets.node_id
 
     run(case)
 

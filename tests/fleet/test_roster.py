@@ -148,6 +148,13 @@ def test_a_stolen_retired_key_cannot_change_the_fleet() -> None:
     assert len(merged.refused) == len(attack)
 
 
+def test_a_retired_authority_can_retire_nothing() -> None:
+    state = take([introduce(1), introduce(2)], [retire(1, 2)])
+    merged = merge(FLEET, state, [sign(CHAIN[1], Retirement(0), 99)])
+    assert merged.statements == state
+    assert len(merged.refused) == 1
+
+
 def test_the_chain_of_authorities() -> None:
     roster = rosters([introduce(2), introduce(1), retire(0, 1)])
     assert [item.number for item in roster.authorities] == [0, 1, 2]

@@ -30,6 +30,7 @@ from covey.fleet.statements import (
     Generation,
     Member,
     NodeKind,
+    Signed,
     open_statement,
 )
 from covey.operations.access import Role
@@ -45,7 +46,7 @@ class FirstKeys:
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """A new fleet; the recovery key is to be shown once and kept nowhere."""
+    """A new or regained fleet; the recovery key is to be shown once and kept nowhere."""
 
     keys: FirstKeys
     recovery_key: RecoveryKey
@@ -92,11 +93,12 @@ def regain_fleet(
     machine: Machine,
     now: datetime,
     life: timedelta = CERTIFICATE_LIFE,
-) -> FirstKeys:
+) -> Founded:
     """Make this machine an admin of the recovery key's fleet, from a node's recovery answer.
 
-    The statements must then be given to that node: `FleetService.renew` takes them in. Raises
-    `UnauthenticatedError` if the answer is not from the key's own fleet, `DamagedError`.
+    The key is used up by that: the result holds a new one. Keep the keys before the statements are
+    given to the node (`FleetService.renew` takes them in): from then on the old key is useless.
+    Raises `UnauthenticatedError` if the answer is not from the key's own fleet, `DamagedError`.
     """
     found = _read_answer(answer)
     statements = open_all(found.fleet_id, found.statements)
@@ -108,12 +110,15 @@ def regain_fleet(
     identity = NodeIdentity.generate()
     issuer = Issuer(secret.opened, identity.node_id, roster, statements, ring, now, life)
     member = _admin(identity, now)
+    fresh = RecoveryKey.generate()
+    number = 1 + max(item.number for item in roster.recovery)
+    recovery = found_recovery(fresh, found.fleet_id, identity.node_id, ring, number)
     certificate = issue_certificate(secret.opened, identity.sign_public, now, life)
     said = [
         issuer.say(member),
         issuer.say(Certificate(identity.node_id, certificate)),
         *issuer.hand_keys([member]),
-        *issuer.refresh_recovery(),
+        issuer.say(recovery),
     ]
     secrets = first_secrets(machine, identity, found.fleet_id, "", certificate)
     secrets = msgspec.structs.replace(
@@ -123,7 +128,7 @@ def regain_fleet(
         authority_keys=ring.authorities,
     )
     every = [item.raw for item in statements.values()] + [item.raw for item in said]
-    return FirstKeys(secrets, every)
+    return Founded(FirstKeys(secrets, every), fresh)
 
 
 def first_secrets(
@@ -142,15 +147,20 @@ def first_secrets(
     )
 
 
-def open_all(fleet_id: str, statements: list[bytes]) -> Statements:
-    """Open and merge statements from a stranger, leaving out those that do not verify."""
+def open_each(fleet_id: str, statements: list[bytes]) -> list[Signed]:
+    """Open statements from a stranger, leaving out those that are malformed or not signed."""
     opened = []
     for raw in statements:
         try:
             opened.append(open_statement(raw, fleet_id))
         except BadStatementError:
             continue
-    return merge(fleet_id, {}, opened).statements
+    return opened
+
+
+def open_all(fleet_id: str, statements: list[bytes]) -> Statements:
+    """Open and merge statements from a stranger, leaving out those that do not verify."""
+    return merge(fleet_id, {}, open_each(fleet_id, statements)).statements
 
 
 def _admin(identity: NodeIdentity, now: datetime) -> Member:

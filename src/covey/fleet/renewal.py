@@ -46,8 +46,13 @@ class _Request(msgspec.Struct, frozen=True, array_like=True):
 def ask_for_renewal(
     identity: NodeIdentity, fleet_id: str, statements: list[bytes], now: datetime
 ) -> bytes:
-    """Make a request; where the statements are too large for one, it carries none."""
-    pushed = statements if sum(map(len, statements)) <= MAX_PUSHED_BYTES else []
+    """Make a request; where the statements are too large for one, it carries the last of them."""
+    pushed, left = list[bytes](), MAX_PUSHED_BYTES
+    for raw in reversed(statements):
+        left -= len(raw)
+        if left < 0:
+            break
+        pushed.append(raw)
     content = RenewalContent(fleet_id, identity.sign_public, to_ms(now), pushed)
     encoded = msgspec.msgpack.encode(content)
     signature = identity.signing_key.sign(_DOMAIN + encoded)

@@ -11,7 +11,7 @@ import msgspec
 from covey.errors import RateLimitedError, RefusedError, UnauthenticatedError
 from covey.fleet.authority import read_certificate, verify_certificate
 from covey.fleet.core import FleetCore
-from covey.fleet.founding import open_all
+from covey.fleet.founding import open_each
 from covey.fleet.issuing import next_version, to_ms
 from covey.fleet.recovery import CHALLENGE_BYTES, RecoverAnswer, read_recover_request
 from covey.fleet.renewal import accept_renewal, answer_renewal, ask_for_renewal, read_renewal
@@ -59,7 +59,7 @@ class Upkeep:
         fleet_id = core.roster.fleet_id
         content = read_renewal(request, fleet_id, core.now)
         # What a stranger brings counts only if it makes them a member.
-        brought = open_all(fleet_id, content.statements).values()
+        brought = open_each(fleet_id, content.statements)
         merged = merge(fleet_id, core.roster_store.statements, brought).statements
         member = fold(fleet_id, merged).members.get(content.node_id)
         if member is None:
