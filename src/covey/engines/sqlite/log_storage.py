@@ -11,7 +11,7 @@ import apsw
 from covey.engines.sqlite.database import Database
 from covey.engines.sqlite.log_writer import SqliteLogWriter, leaf_of, read_leaves
 from covey.engines.sqlite.rows import ENTRY_COLUMNS, LogLabels, entry_id
-from covey.engines.sqlite.schema import SEQ_BITS, VersionState
+from covey.engines.sqlite.schema import SEQ_BITS
 from covey.errors import StorageError
 from covey.store.api import NodeId
 from covey.store.entry import Entry
@@ -28,24 +28,27 @@ _BY_GENERATION = f"""
 """
 _COUNT_PAYLOADS = "SELECT count(*) FROM entry WHERE generation = ? AND payload IS NOT NULL"
 _VERSIONS = f"""
-SELECT {_E_COLUMNS} FROM key k JOIN version v ON v.key = k.id JOIN entry e ON e.id = v.entry
-WHERE k.collection = ? AND k.name = ?
+SELECT {_E_COLUMNS} FROM entry e JOIN (
+  SELECT l.entry FROM key k JOIN leaf l ON l.key = k.id WHERE k.collection = ?1 AND k.name = ?2
+  UNION ALL
+  SELECT p.entry FROM key k JOIN past p ON p.key = k.id WHERE k.collection = ?1 AND k.name = ?2
+) v ON v.entry = e.id
 """  # noqa: S608 - the columns are this package's
 _SUPERSEDED = f"""
-SELECT {_E_COLUMNS} FROM version v JOIN entry e ON e.id = v.entry
-WHERE v.state = {VersionState.SUPERSEDED} AND v.entry > ? ORDER BY v.entry LIMIT ?
+SELECT {_E_COLUMNS} FROM past p JOIN entry e ON e.id = p.entry
+WHERE p.compacted = 0 AND p.entry > ? ORDER BY p.entry LIMIT ?
 """  # noqa: S608 - the columns are this package's
 _HELD = f"SELECT {_E_COLUMNS} FROM held h JOIN entry e ON e.id = h.entry"  # noqa: S608 - as above
 _SCAN = f"""
-SELECT k.name, v.entry, v.hlc, v.context, v.value
+SELECT k.name, l.entry, l.hlc, l.context, l.value
 FROM (SELECT id, name FROM key WHERE collection = ? AND name >= ? AND name < ?
       ORDER BY name LIMIT {_SCAN_ROWS}) k
-LEFT JOIN version v ON v.key = k.id AND v.state >= {VersionState.CURRENT} ORDER BY k.name
-"""  # noqa: S608 - numbers
-_CONTESTED = f"""
-SELECT DISTINCT k.name FROM version v JOIN key k ON k.id = v.key
-WHERE v.state = {VersionState.CONTESTED} AND k.collection = ? ORDER BY k.name
+LEFT JOIN leaf l ON l.key = k.id ORDER BY k.name
 """  # noqa: S608 - a number
+_CONTESTED = """
+SELECT DISTINCT k.name FROM leaf l CROSS JOIN key k ON k.id = l.key
+WHERE l.contested = 1 AND k.collection = ? ORDER BY k.name
+"""
 
 
 class SqliteLogStorage:

@@ -15,7 +15,6 @@ from covey.engines.sqlite.rows import (
     encode_context,
     entry_id,
 )
-from covey.engines.sqlite.schema import VersionState
 from covey.store.api import NodeId
 from covey.store.entry import Entry
 from covey.store.ports import ChainHead, Leaf, Quarantined
@@ -33,34 +32,28 @@ ON CONFLICT (id) DO UPDATE SET
   signature = iif(excluded.signature = x'', signature, excluded.signature)
 WHERE payload IS NULL
 """  # noqa: S608 - the columns are this package's
-_FIND_KEYS = f"""
-SELECT k.name, k.id, v.entry, v.hlc, v.context, v.value FROM key k
-LEFT JOIN version v ON v.key = k.id AND v.state >= {VersionState.CURRENT}
-WHERE k.collection = ? AND k.name IN
-"""  # noqa: S608 - a number
+_FIND_KEYS = """
+SELECT k.name, k.id, l.entry, l.hlc, l.context, l.value
+FROM key k LEFT JOIN leaf l ON l.key = k.id WHERE k.collection = ? AND k.name IN
+"""
 _MANY = 64
 _FIND_ONE = f"{_FIND_KEYS} (?)"
 _FIND_MANY = f"{_FIND_KEYS} ({', '.join('?' * _MANY)})"
-_ADD_KEY = "INSERT INTO key (id, collection, name) VALUES (?, ?, ?)"
-_ADD_VERSION = """
-INSERT INTO version (key, entry, state, hlc, context, value) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (key, entry) DO UPDATE SET
-  state = excluded.state, context = excluded.context, value = excluded.value
+_LEAVES = """
+SELECT l.entry, l.hlc, l.context, l.value FROM key k JOIN leaf l ON l.key = k.id
+WHERE k.collection = ? AND k.name = ?
 """
-_RETIRE = f"""
-UPDATE version SET state = {VersionState.SUPERSEDED}, context = NULL, value = NULL
-WHERE key = ? AND state >= {VersionState.CURRENT}
-"""  # noqa: S608 - a number
-_COMPACT = f"""
-UPDATE version SET state = {VersionState.COMPACTED}
-WHERE entry = ? AND state = {VersionState.SUPERSEDED}
-"""  # noqa: S608 - a number
-_LEAVES = f"""
-SELECT v.entry, v.hlc, v.context, v.value FROM key k JOIN version v ON v.key = k.id
-WHERE k.collection = ? AND k.name = ? AND v.state >= {VersionState.CURRENT}
-"""  # noqa: S608 - a number
+_ADD_KEY = "INSERT INTO key (id, collection, name) VALUES (?, ?, ?)"
+_RETIRE = "INSERT INTO past (key, entry, compacted) SELECT key, entry, 0 FROM leaf WHERE key = ?"
+_CLEAR = "DELETE FROM leaf WHERE key = ?"
+_ADD_PAST = "INSERT OR REPLACE INTO past (key, entry, compacted) VALUES (?, ?, ?)"
+_UNDO_PAST = "DELETE FROM past WHERE key = ? AND entry = ?"
+_ADD_LEAF = """
+INSERT INTO leaf (key, entry, hlc, contested, context, value) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_COMPACT = "UPDATE past SET compacted = 1 WHERE entry = ? AND compacted = 0"
 
-VersionRow = tuple[int, int, int, int, bytes | None, bytes | None]
+NewLeafRow = tuple[int, int, int, bool, bytes | None, bytes | None]
 LeafRow = tuple[int, int, bytes | None, bytes | None]
 
 
@@ -186,34 +179,39 @@ class SqliteLogWriter:
             self._write_folds(folds)
 
     def _write_folds(self, folds: dict[Key, tuple[Sequence[Leaf], list[Entry]]]) -> None:
-        connection = self._connection
-        keys: list[tuple[int, int, str]] = []
+        new_keys: list[tuple[int, int, str]] = []
         changed: list[tuple[int]] = []
-        versions: dict[tuple[int, int], VersionRow] = {}
+        past: list[tuple[int, int, bool]] = []
+        current: list[NewLeafRow] = []
         for (collection, name), (leaves, found) in folds.items():
-            number = self._labels.collections.number(connection, collection)
             if (collection, name) not in self._keys:
                 self._find(collection, (name,), {})
             key = self._keys[collection, name]
             if key == _NO_KEY:
                 key = self._keys[collection, name] = self._new_key()
-                keys.append((key, number, name))
+                number = self._labels.collections.number(self._connection, collection)
+                new_keys.append((key, number, name))
             else:
                 changed.append((key,))
-            for entry in found:
-                at = self._id(entry.origin, entry.seq)
-                state = (
-                    VersionState.SUPERSEDED if entry.payload is not None else VersionState.COMPACTED
-                )
-                versions[key, at] = (key, at, int(state), entry.hlc, None, None)
-            state = VersionState.CURRENT if len(leaves) == 1 else VersionState.CONTESTED
+            contested = len(leaves) > 1
+            places = set()
             for leaf in leaves:
                 at = self._id(leaf.origin, leaf.seq)
+                places.add(at)
                 context = encode_context(leaf.context)
-                versions[key, at] = (key, at, int(state), leaf.hlc, context, leaf.value)
-        connection.executemany(_ADD_KEY, keys)
-        connection.executemany(_RETIRE, changed)
-        connection.executemany(_ADD_VERSION, versions.values())
+                current.append((key, at, leaf.hlc, contested, context, leaf.value))
+            for entry in found:
+                at = self._id(entry.origin, entry.seq)
+                if at not in places:
+                    past.append((key, at, entry.payload is None))
+        run = self._connection.executemany
+        run(_ADD_KEY, new_keys)
+        run(_RETIRE, changed)
+        run(_CLEAR, changed)
+        run(_ADD_PAST, past)
+        run(_ADD_LEAF, current)
+        if changed:
+            run(_UNDO_PAST, (row[:2] for row in current))
 
     def _find(self, collection: str, names: Sequence[str], found: dict[str, list[Leaf]]) -> None:
         """Read current versions into `found`, and remember the keys' numbers."""

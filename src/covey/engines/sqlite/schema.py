@@ -1,23 +1,13 @@
 """The tables of `covey.db`, as a list of forward migrations; `user_version` counts those applied.
 
 An entry's number is its log's number `<< 40` plus its sequence number, so that a log lies in one
-piece and grows at its end. A key's versions lie together; `state` is one of `VersionState`.
+piece and grows at its end. A version of a key stands in `leaf` while it is current, with its value
+for fast reads, and in `past` from then on.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 SEQ_BITS = 40
-
-
-class VersionState(IntEnum):
-    """What a known version of a key is to the fold."""
-
-    SUPERSEDED = 0
-    COMPACTED = 1
-    CURRENT = 2
-    CONTESTED = 3
 
 
 _LOGS = """
@@ -48,17 +38,23 @@ CREATE TABLE key (
   name TEXT NOT NULL,
   UNIQUE (collection, name)
 );
-CREATE TABLE version (
+CREATE TABLE leaf (
   key INTEGER NOT NULL,
   entry INTEGER NOT NULL,
-  state INTEGER NOT NULL,
   hlc INTEGER NOT NULL,
+  contested INTEGER NOT NULL,
   context BLOB,
   value BLOB,
   PRIMARY KEY (key, entry)
 ) WITHOUT ROWID;
-CREATE INDEX version_superseded ON version (entry) WHERE state = 0;
-CREATE INDEX version_contested ON version (key) WHERE state = 3;
+CREATE INDEX leaf_contested ON leaf (key) WHERE contested = 1;
+CREATE TABLE past (
+  key INTEGER NOT NULL,
+  entry INTEGER NOT NULL,
+  compacted INTEGER NOT NULL,
+  PRIMARY KEY (key, entry)
+) WITHOUT ROWID;
+CREATE INDEX past_entry ON past (entry) WHERE compacted = 0;
 """
 
 _LOCAL = """
