@@ -23,6 +23,7 @@ from covey.fleet.founding import regain_fleet
 from covey.fleet.machine import Machine
 from covey.fleet.recovery import (
     RecoverAnswer,
+    RecoverRequest,
     RecoveryKey,
     ask_for_recovery,
     read_recovery_key,
@@ -207,6 +208,11 @@ def test_wrong_keys_used_and_old_challenges() -> None:
         made_up = ask_for_recovery(key, bytes(32))
         with pytest.raises(UnauthenticatedError, match="challenge"):
             await frigg.fleet.recover(made_up, ADDRESS)
+        elsewhere = msgspec.msgpack.decode(made_up, type=RecoverRequest)
+        fresh = await frigg.fleet.challenge(ADDRESS)
+        replayed = msgspec.structs.replace(elsewhere, challenge=fresh)
+        with pytest.raises(UnauthenticatedError, match="not the recovery key"):
+            await frigg.fleet.recover(msgspec.msgpack.encode(replayed), ADDRESS)
         for noise in (b"", b"noise", made_up[:-1]):
             with pytest.raises(InvalidRequestError, match="malformed"):
                 await frigg.fleet.recover(noise, ADDRESS)
