@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from covey.shellkit.redact import Redactor
+from covey.surfaces.cli.app import CommandExitError
 from covey.surfaces.cli.env_run import start_failure
 
 _CHUNK = 65_536
@@ -107,6 +108,9 @@ class Child:
             for output in self._outputs:
                 output.abandon()
             raise start_failure(command[0], error) from error
+
+    def show_output(self) -> None:
+        """Begin to pass the output on; by then signals must find the program."""
         for output in self._outputs:
             output.start()
 
@@ -117,6 +121,14 @@ class Child:
             output.finish()
         return status
 
+    def send(self, number: int, *, to_group: bool) -> None:
+        """Send a signal, if there is still someone to send it to."""
+        with contextlib.suppress(ProcessLookupError):
+            if to_group:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
     def copy_size(self) -> None:
         """Pass on a change of the terminal's size."""
         for output in self._outputs:
@@ -125,27 +137,38 @@ class Child:
 
 def run_redacted(command: list[str], environ: dict[str, str], secrets: Sequence[str]) -> int:
     """Run a program with masked output; returns its exit status, or ends by its signal."""
-    child = Child(command, environ, secrets)
-    with passing_signals(child):
+    with passing_signals() as running:
+        child = Child(command, environ, secrets)
+        running.append(child)
+        child.show_output()
         status = child.wait()
     return end_like(status)
 
 
 @contextlib.contextmanager
-def passing_signals(child: Child) -> Iterator[None]:
-    """Pass signals on to the program; those that the terminal sends to both are left to it."""
+def passing_signals(*, to_groups: bool = False) -> Iterator[list[Child]]:
+    """Pass signals on to the programs in the list that is yielded, or to their whole groups.
+
+    A program in our own group has the terminal's signals already.
+    """
+    running: list[Child] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        child.process.send_signal(number)
+        for child in running:
+            child.send(number, to_group=to_groups)
+        if not running:
+            raise CommandExitError(128 + number)
 
     def resize(_number: int, _frame: FrameType | None) -> None:
-        child.copy_size()
+        for child in running:
+            child.copy_size()
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    before |= {number: signal.signal(number, lambda *_: None) for number in _BY_THE_TERMINAL}
+    for number in _BY_THE_TERMINAL:
+        before[number] = signal.signal(number, forward if to_groups else lambda *_: None)
     before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
     try:
-        yield
+        yield running
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -15,7 +15,7 @@ from typing import Any
 from covey.errors import CoveyError
 from covey.surfaces.cli.client import Client
 from covey.surfaces.cli.env_run import environment, fetch, secrets_of
-from covey.surfaces.cli.env_run_child import Child, end_like
+from covey.surfaces.cli.env_run_child import Child, end_like, passing_signals
 from covey.surfaces.cli.session import Session
 
 GRACE_SECONDS = 10.0
@@ -38,7 +38,7 @@ def run_watching(
     """Run until the program ends by itself; returns its exit status, or ends by its signal."""
     events: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
     _watch_in_background(session, place, events)
-    with _handing_signals_on() as current:
+    with passing_signals(to_groups=True) as running:
         while True:
             child = Child(
                 command,
@@ -46,7 +46,8 @@ def run_watching(
                 secrets_of(fetched) if redact else None,
                 own_group=True,
             )
-            current.append(child)
+            running.append(child)
+            child.show_output()
             _give_terminal(child.process.pid)
             _await_in_background(child, events)
             changed = _next_values(session, place, fetched, child, events)
@@ -57,7 +58,7 @@ def run_watching(
             session.output.note(f"covey: {names} changed; starting {command[0]} anew.")
             _stop(child)
             _take_terminal_back()
-            current.clear()
+            running.clear()
             fetched = changed
 
 
@@ -127,38 +128,11 @@ def _await_in_background(child: Child, events: queue.SimpleQueue[tuple[str, obje
 
 def _stop(child: Child) -> None:
     """End the program and what it started: SIGTERM, and SIGKILL after the grace."""
-    group = child.process.pid
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGTERM)
+    child.send(signal.SIGTERM, to_group=True)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.process.wait(GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+    child.send(signal.SIGKILL, to_group=True)
     child.wait()
-
-
-@contextlib.contextmanager
-def _handing_signals_on() -> Any:
-    """Pass the signals that end us to the program's group; yields the list that holds it."""
-    current: list[Child] = []
-
-    def forward(number: int, _frame: object) -> None:
-        for child in current:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.process.pid, number)
-
-    def resize(_number: int, _frame: object) -> None:
-        for child in current:
-            child.copy_size()
-
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.signal(number, forward) for number in numbers}
-    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
-    try:
-        yield current
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _give_terminal(group: int) -> None:
