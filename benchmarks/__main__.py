@@ -1,0 +1,18 @@
+"""Runs every benchmark: `./dev bench`. One alone: `./dev bench NAME`."""
+
+from __future__ import annotations
+
+from benchmarks import first_sync, idle, latency, new_shell, prompt, startup
+from benchmarks.report import main
+
+BENCHMARKS = {
+    "prompt": prompt.run,
+    "new_shell": new_shell.run,
+    "startup": startup.run,
+    "latency": latency.run,
+    "first_sync": first_sync.run,
+    "idle": idle.run,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(max([main(name, run) for name, run in BENCHMARKS.items()]))
