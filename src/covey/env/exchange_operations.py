@@ -58,11 +58,12 @@ async def search(
     limit: Limit = 500,
 ) -> Page[Variable]:
     """Find variables in all scopes by part of their name or note, whatever its case."""
+    records = ctx.service(EnvService).records
     sight = shown(ctx, "env.search", reveal=reveal)
     wanted = text.casefold()
     rows = [
         (f"{name} {item.scope}", stored_variable(name, item, sight))
-        for name, item in ctx.service(EnvService).records.everything()
+        for name, item in records.everything()
         if wanted in name.casefold()
         or wanted in item.stored.note.casefold()
         or (reveal and wanted in item.stored.value.casefold())
@@ -203,8 +204,8 @@ async def diff(
     reveal: Reveal = False,
 ) -> list[Difference]:
     """Compare two scopes as stored, two places as resolved, or two versions."""
-    sight = shown(ctx, "env.diff", reveal=reveal)
     exchange = ctx.service(EnvExchange)
+    sight = shown(ctx, "env.diff", reveal=reveal)
     where = Scope.parse(scope)
     return differences(await exchange.side(left, where), await exchange.side(right, where), sight)
 
@@ -261,6 +262,7 @@ async def scan(
     Values are never shown: a finding names the file, line and column, and the variable. What git
     ignores, binary files and files over 8 MiB are passed over.
     """
+    service, scans = ctx.service(EnvService), ctx.service(SecretScans)
     if paths and ctx.caller.kind is not CallerKind.LOCAL:
         raise RefusedError(
             "Only a user of this machine may have its files scanned.",
@@ -268,10 +270,10 @@ async def scan(
         )
     if staged and not paths:
         raise InvalidRequestError("Which repository?", hint="Name a directory in it.")
-    return await ctx.service(SecretScans).run(
+    return await scans.run(
         [
             Needle(name, str(item.scope), item.stored.value)
-            for name, item in ctx.service(EnvService).records.everything()
+            for name, item in service.records.everything()
             if item.stored.kind is Kind.SECRET
         ],
         [Source(one.name, one.text.encode()) for one in texts],

@@ -18,7 +18,7 @@ MAX_NOTE_CHARACTERS = 1000
 VarName = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)",
         min_length=1,
         max_length=MAX_VARIABLE_NAME,
         description="Name of the variable: letters, digits and underscores.",

@@ -56,7 +56,7 @@ from covey.operations.secret import Secret
 async def set_variable(
     ctx: Context,
     name: VarName,
-    value: Secret,
+    value: Annotated[Secret, Meta(description="Its value, kept exactly.")],
     *,
     scope: ScopeText = "fleet",
     kind: KindOption = None,
@@ -238,9 +238,10 @@ async def conflicts(ctx: Context, *, reveal: Reveal = False) -> list[VariableCon
 
     The first version counts until one is chosen with `covey env resolve`.
     """
+    service = ctx.service(EnvService)
     sight = shown(ctx, "env.conflicts", reveal=reveal)
     found = []
-    for scope, name, rivals in ctx.service(EnvService).conflicts():
+    for scope, name, rivals in service.conflicts():
         current = frozenset(rival.id for rival in rivals)
         found.append(VariableConflict(name, str(scope), versions(rivals, current, sight)))
     return found
@@ -282,6 +283,7 @@ async def resolve(
     access=Role.DEVELOPER,
     effect=Effect.CHANGE,
     http="POST /api/v1/env:apply",
+    examples=("""env apply '[{"name": "NEW", "value": "1"}, {"name": "OLD"}]'""",),
 )
 async def apply(
     ctx: Context,
