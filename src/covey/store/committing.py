@@ -78,6 +78,7 @@ class Pending:
         """Do what waits for the end of the transaction."""
         for finisher in self.finishers:
             finisher()
+        self.finishers.clear()
 
     def committed(self) -> Committed:
         """Return what to tell once the transaction is durable."""
@@ -158,7 +159,7 @@ class Committer:
         """Take no more jobs and wait for those that were taken."""
         self._closed = True
         if self._drain is not None:
-            await self._drain
+            await asyncio.shield(self._drain)
 
     async def _run(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -183,7 +184,7 @@ class Database:
             return work(self._writer)
 
     def _when_idle(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the writer's page cache back once no write came for a while."""
+        """Give memory back once no write came for a while."""
         if self._closed:
             return
         if self._writes != self._writes_at_timer:
@@ -191,7 +192,14 @@ class Database:
             loop.call_later(_IDLE_S, self._when_idle, loop)
             return
         self._writes_at_timer = -1
-        self._executor.submit(self._writer.pragma, "shrink_memory")
+        self._executor.submit(give_memory_back, self._writer)
+
+
+def give_memory_back(connection: apsw.Connection) -> None:
+    """Drop a connection's page cache, and return freed memory to the system where glibc can."""
+    connection.pragma("shrink_memory")
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _opened(path: Path, key: bytes, cache_kib: int) -> apsw.Connection:

@@ -17,7 +17,7 @@ import msgspec
 
 from covey.engines.sqlite.backups import Backup, Backups
 from covey.engines.sqlite.checking import find_damage
-from covey.engines.sqlite.database import Database, configure, connect
+from covey.engines.sqlite.database import Database, configure, connect, give_memory_back
 from covey.engines.sqlite.faults import (
     NewerDatabaseError,
     WrongKeyError,
@@ -112,6 +112,7 @@ class DatabaseHome:
                     writer, self.path, before=lambda at: self.backups.make_before(writer, at)
                 )
             )
+            database.prepare(give_memory_back)
         except BaseException:
             database.close()
             raise
