@@ -115,6 +115,16 @@ def test_weaker_parameters_cannot_be_put_in() -> None:
         open_with_password(forged, PASSWORD)
 
 
+def test_a_slot_cannot_be_pointed_at_another_file() -> None:
+    keyring = create_keyring(SECRETS, key_file=(Path("/nowhere/key"), KEY)).keyring
+    (slot,) = keyring.slots
+    assert isinstance(slot, KeyFileSlot)
+    moved = msgspec.structs.replace(slot, path="/tmp/key")
+    forged = _with_checksum(msgspec.structs.replace(keyring, slots=(moved,)))
+    with pytest.raises(UnauthenticatedError):
+        open_with_key(forged, KEY)
+
+
 def test_damage_and_newer_formats_are_named() -> None:
     with pytest.raises(DamagedError, match="not a keyring"):
         decode_keyring(b"{}")

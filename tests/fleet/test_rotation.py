@@ -215,7 +215,12 @@ def test_renewal_requests_of_strangers() -> None:
             await renew(stranger, frigg)
         with pytest.raises(InvalidRequestError, match="malformed"):
             await frigg.fleet.renew(b"noise", ADDRESS)
-        assert len(frigg.roster.roster.present) == 1
+        odin, _ = await join(frigg, "odin")
+        forged = bytearray(odin.fleet.renewal_request())
+        forged[-1] ^= 1
+        with pytest.raises(UnauthenticatedError, match="not from a member"):
+            await frigg.fleet.renew(bytes(forged), ADDRESS)
+        assert len(frigg.roster.roster.present) == 2
 
     run(case)
 

@@ -17,12 +17,12 @@ from covey.errors import (
 )
 from covey.fleet.authority import CERTIFICATE_LIFE, utc_now, verify_certificate
 from covey.fleet.hosts import HostRecords
-from covey.fleet.issuing import Issuer
+from covey.fleet.issuing import Issuer, next_version, to_ms
 from covey.fleet.live_keys import LiveKeys
 from covey.fleet.rings import own_ring
 from covey.fleet.roster import FleetMember, Roster
 from covey.fleet.roster_store import FleetRoster
-from covey.fleet.statements import NodeKind, Signed
+from covey.fleet.statements import NodeKind, Signed, Statement, sign_statement
 from covey.store.api import NodeId
 from covey.store.ports import ChainHead, LocalState
 
@@ -131,6 +131,16 @@ class FleetCore:
             self.keys.secrets.ring,
             self.now,
             self.around.certificate_life,
+        )
+
+    def sign_own(self, statement: Statement) -> Signed:
+        """Sign a statement about this node itself, above its earlier ones."""
+        return sign_statement(
+            self.keys.signing_key,
+            self.roster.fleet_id,
+            statement,
+            version=next_version(self.roster_store.statements, statement),
+            issued_at=to_ms(self.now),
         )
 
     async def commit(self, signed: Iterable[Signed]) -> None:

@@ -17,7 +17,7 @@ from covey.fleet.authority import create_authority, fingerprint, to_pem
 from covey.fleet.core import FleetCore, Surroundings, check_role
 from covey.fleet.hosts import HostRecord, HostRecords
 from covey.fleet.invitation import Invitation
-from covey.fleet.issuing import Issuer, next_version, to_ms
+from covey.fleet.issuing import Issuer
 from covey.fleet.live_keys import LiveKeys
 from covey.fleet.machine import Machine
 from covey.fleet.node_secrets import AuthoritySecret, GenerationKey, KeyRing, join_rings
@@ -25,12 +25,12 @@ from covey.fleet.recovery import RecoveryKey, found_recovery
 from covey.fleet.roster import FleetMember
 from covey.fleet.roster_store import FleetRoster
 from covey.fleet.statements import (
+    Contact,
     Generation,
     Leave,
     NodeKind,
     Removal,
     Signed,
-    sign_statement,
 )
 from covey.fleet.upkeep import Upkeep
 from covey.fleet.views import RemovedNode, RotatedAuthority, RotatedKeys
@@ -67,13 +67,25 @@ class FleetService:
         """Record what this machine tells of itself, and return its name.
 
         Call it at each start, after the first sync: an earlier write would rival the record that
-        the inviting node made.
+        the inviting node made. A relay tells its addresses alone, in a statement.
         """
         if not self.core.reads_hosts:
+            if addresses and addresses != self.core.me.addresses:
+                contact = Contact(self.core.keys.node_id, addresses[:16])
+                await self.core.commit([self.core.sign_own(contact)])
             return self.core.keys.secrets.name
         host = await self.core.hosts.record_member(self.core.keys.node_id, machine, addresses)
         self.core.keys.learn(name=host.name)
         return host.name
+
+    def member_addresses(self) -> set[str]:
+        """Return where other members are reached, as far as this node can read it."""
+        core = self.core
+        others = {m.node_id: m.addresses for m in core.roster.present}
+        others.pop(core.keys.node_id, None)
+        hosts = core.hosts.list() if core.reads_hosts else []
+        on_record = {a for host in hosts if host.node_id in others for a in host.addresses}
+        return on_record.union(*others.values())
 
     async def maintain(self) -> None:
         """Do what is due: certificates, departures, old invitations.
@@ -268,14 +280,7 @@ class FleetService:
             )
         head = self.core.around.held_log(me.node_id)
         statement = Leave(me.node_id, head.seq if head else 0, head.chain if head else None)
-        signed = sign_statement(
-            self.core.keys.signing_key,
-            self.core.roster.fleet_id,
-            statement,
-            version=next_version(self.core.roster_store.statements, statement),
-            issued_at=to_ms(self.core.now),
-        )
-        await self.core.commit([signed])
+        await self.core.commit([self.core.sign_own(statement)])
 
     async def _remove(self, member: FleetMember, head: ChainHead | None) -> RemovedNode:
         full = member.statement.kind is NodeKind.FULL

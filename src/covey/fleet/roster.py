@@ -18,6 +18,7 @@ from covey.fleet.identity import node_id_of
 from covey.fleet.statements import (
     Authority,
     Certificate,
+    Contact,
     DataKeys,
     Generation,
     Leave,
@@ -58,7 +59,7 @@ class TrustedAuthority:
 
 @dataclass(frozen=True, slots=True)
 class FleetMember:
-    """A node's standing; `cutoff` is set when it was removed or left."""
+    """A node's standing; `cutoff` is set when it was removed or left, `addresses` of relays."""
 
     node_id: NodeId
     statement: Member
@@ -67,6 +68,7 @@ class FleetMember:
     left: bool
     certificate: bytes | None = field(repr=False)
     renewal: RenewalRequest | None
+    addresses: tuple[str, ...]
 
     @property
     def present(self) -> bool:
@@ -154,6 +156,7 @@ def fold(fleet_id: str, statements: Statements) -> Roster:
     leaves = _latest(signed, Leave)
     certificates = _latest(signed, Certificate)
     renewals = _latest(signed, RenewalRequest)
+    contacts = _latest(signed, Contact)
     members: dict[NodeId, FleetMember] = {}
     for node, statement in _members(signed).items():
         removal, leave = removals.get(node), leaves.get(node)
@@ -167,6 +170,7 @@ def fold(fleet_id: str, statements: Statements) -> Roster:
             left=removal is None and leave is not None,
             certificate=certificate.certificate if certificate is not None else None,
             renewal=renewals.get(node),
+            addresses=contacts[node].addresses if node in contacts else (),
         )
     generations = sorted(
         _latest(signed, Generation).values(), key=lambda item: (item.number, item.id), reverse=True
@@ -258,7 +262,7 @@ def _node_counts(item: Signed, members: Mapping[str, Member], others: Statements
     match statement:
         case Leave(node_id=node):
             return node in members
-        case RenewalRequest(node_id=node):
+        case RenewalRequest(node_id=node) | Contact(node_id=node):
             removed = any(
                 isinstance(other.statement, Removal) and other.statement.node_id == node
                 for other in others.values()

@@ -1,8 +1,8 @@
 """Signed membership statements: the only things that say who is in the fleet and what they hold.
 
-A statement is signed by a fleet CA, except `RenewalRequest` and `Leave`, which a node signs about
-itself. Statements carry public facts and boxes sealed to their recipients, so that a relay may
-store and check them without learning a secret.
+A statement is signed by a fleet CA, except `RenewalRequest`, `Leave` and `Contact`, which a node
+signs about itself. Statements carry public facts and boxes sealed to their recipients, so that a
+relay may store and check them without learning a secret.
 """
 
 from __future__ import annotations
@@ -118,6 +118,13 @@ class RenewalRequest(msgspec.Struct, frozen=True, tag="renewal-request", tag_fie
     serial: Annotated[str, Meta(max_length=64)]
 
 
+class Contact(msgspec.Struct, frozen=True, tag="contact", tag_field="type"):
+    """Where others reach a relay, which cannot write a host record; signed by its own key."""
+
+    node_id: Id
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=262)], ...], Meta(max_length=16)]
+
+
 class Recovery(msgspec.Struct, frozen=True, tag="recovery", tag_field="type"):
     """The recovery key's public halves, and what `issuer` sealed to it.
 
@@ -143,6 +150,7 @@ Statement: TypeAlias = (
     | Retirement
     | Certificate
     | RenewalRequest
+    | Contact
     | Recovery
 )
 
@@ -196,7 +204,7 @@ class Signed:
 def subject_of(statement: Statement) -> str:
     """Return what a statement is about; a new statement on the same subject replaces the old."""
     match statement:
-        case Member() | Removal() | Leave() | Certificate() | RenewalRequest():
+        case Member() | Removal() | Leave() | Certificate() | RenewalRequest() | Contact():
             return statement.node_id
         case Generation():
             return statement.id
@@ -255,7 +263,7 @@ def open_statement(raw: bytes, fleet_id: str) -> Signed:
 
 def signed_by_its_node(statement: Statement) -> bool:
     """Whether the statement's subject signs it, rather than a CA."""
-    return isinstance(statement, RenewalRequest | Leave)
+    return isinstance(statement, RenewalRequest | Leave | Contact)
 
 
 def _check_form(statement: Statement, signer: bytes) -> None:
@@ -268,7 +276,7 @@ def _check_form(statement: Statement, signer: bytes) -> None:
         case Certificate():
             if read_certificate(statement.certificate).node_id != statement.node_id:
                 raise BadStatementError("A certificate is for another node than stated.")
-        case RenewalRequest() | Leave():
+        case RenewalRequest() | Leave() | Contact():
             if node_id_of(signer) != statement.node_id:
                 raise BadStatementError("A node may speak in this way of itself alone.")
         case Removal() | Generation() | DataKeys() | Retirement() | Recovery():

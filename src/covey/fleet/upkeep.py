@@ -12,7 +12,6 @@ from covey.errors import RateLimitedError, RefusedError, UnauthenticatedError
 from covey.fleet.authority import read_certificate, verify_certificate
 from covey.fleet.core import FleetCore
 from covey.fleet.founding import open_each
-from covey.fleet.issuing import next_version, to_ms
 from covey.fleet.recovery import CHALLENGE_BYTES, RecoverAnswer, read_recover_request
 from covey.fleet.renewal import accept_renewal, answer_renewal, ask_for_renewal, read_renewal
 from covey.fleet.roster import FleetMember, Statements, fold, merge
@@ -21,7 +20,6 @@ from covey.fleet.statements import (
     Removal,
     RenewalRequest,
     Retirement,
-    sign_statement,
 )
 
 CHALLENGE_LIFE_S = 120
@@ -155,15 +153,7 @@ class Upkeep:
     async def _ask(self) -> None:
         core = self._core
         serial = _serial(core.me.certificate or core.keys.secrets.certificate)
-        request = RenewalRequest(core.keys.node_id, serial)
-        signed = sign_statement(
-            core.keys.signing_key,
-            core.roster.fleet_id,
-            request,
-            version=next_version(core.roster_store.statements, request),
-            issued_at=to_ms(core.now),
-        )
-        await core.commit([signed])
+        await core.commit([core.sign_own(RenewalRequest(core.keys.node_id, serial))])
 
 
 def _news_of_removal(statements: Statements, member: FleetMember) -> list[bytes]:

@@ -150,7 +150,7 @@ def member_view(core: FleetCore, member: FleetMember, host: HostRecord | None) -
         connected=None if myself else member.node_id in core.around.connected(),
         joined_at=iso(member.statement.joined_at / 1000),
         certificate_expires_at=expires,
-        addresses=host.addresses if host is not None else (),
+        addresses=member.addresses or (host.addresses if host is not None else ()),
     )
 
 

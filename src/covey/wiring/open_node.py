@@ -258,22 +258,11 @@ class OpenNode:
     def _dialled(self) -> set[str]:
         own = set(self.own_addresses())
         wanted = set(self._frame.settings.fleet.peers)
-        if self.hosts is None:
+        known = self.fleet.member_addresses()
+        wanted.update(known)
+        if self.is_relay or not known:
             wanted.update(self._seeded.addresses)
-        else:
-            wanted.update(self._member_addresses() or self._seeded.addresses)
         return wanted - own if self.is_member else set()
-
-    def _member_addresses(self) -> set[str]:
-        if self.hosts is None:
-            return set(self._seeded.addresses)
-        return {
-            address
-            for host in self.hosts.list()
-            if host.node_id and host.node_id != self.keys.node_id
-            for address in host.addresses
-            if self._is_member(NodeId(host.node_id))
-        }
 
     def _is_member(self, node_id: NodeId) -> bool:
         member = self.roster.roster.members.get(node_id)
@@ -324,8 +313,6 @@ class OpenNode:
 
     async def _announce(self) -> None:
         """Record this machine once it has caught up, or met nobody for a while."""
-        if self.is_relay:
-            return
         until = time.monotonic() + _ANNOUNCE_AFTER_S
         alone = len(self.roster.roster.present) < 2  # noqa: PLR2004 - this node and another
         while not alone and time.monotonic() < until and not self._caught_up():  # noqa: ASYNC110
@@ -343,7 +330,7 @@ class OpenNode:
         return any(item.ready and item.ahead == 0 for item in stats)
 
     def _write_seed(self) -> None:
-        addresses = sorted(self._member_addresses() | set(self._seeded.addresses))
+        addresses = sorted(self.fleet.member_addresses() | set(self._seeded.addresses))
         self._seed.write(Seed(self.roster.export(), addresses))
 
 
