@@ -61,7 +61,7 @@ Each response carries `X-Request-Id`, which the log and the audit trail carry to
 
 def encode_openapi(registry: Registry) -> bytes:
     """Encode the document as it is kept in git and served: the same bytes for one registry."""
-    encoded = msgspec.json.encode(build_openapi(registry), order="deterministic")
+    encoded = msgspec.json.encode(build_openapi(registry))
     return msgspec.json.format(encoded, indent=1) + b"\n"
 
 

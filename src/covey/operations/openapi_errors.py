@@ -41,7 +41,7 @@ ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {
     412: ("The record has changed since it was read.", ("precondition_failed",)),
     413: ("The body or a value is too large.", ("too_large",)),
     415: ("The body is not JSON.", ("unsupported_media_type",)),
-    423: ("The node's keys are locked: covey unlock", ("locked",)),
+    423: ("The node's keys are locked; unlock it first.", ("locked",)),
     429: ("Too many requests.", ("rate_limited",)),
     500: ("Covey failed; the log has the details.", ("internal", "failed", "damaged")),
     502: ("Something that Covey depends on could not be reached.", ("unreachable",)),

@@ -26,6 +26,9 @@ _STATIC = {
     "/docs": ("index.html", "text/html; charset=utf-8"),
     "/docs/reader.css": ("reader.css", "text/css; charset=utf-8"),
     "/docs/reader.js": ("reader.js", "text/javascript; charset=utf-8"),
+    "/docs/schema.js": ("schema.js", "text/javascript; charset=utf-8"),
+    "/docs/dom.js": ("dom.js", "text/javascript; charset=utf-8"),
+    "/docs/try.js": ("try.js", "text/javascript; charset=utf-8"),
     "/docs/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
