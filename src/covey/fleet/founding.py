@@ -35,6 +35,8 @@ from covey.fleet.statements import (
 )
 from covey.operations.access import Role
 
+FLEET_NAME = "home"
+
 
 @dataclass(frozen=True, slots=True)
 class FirstKeys:
@@ -56,7 +58,7 @@ def found_fleet(
     machine: Machine,
     now: datetime,
     *,
-    fleet_name: str = "home",
+    fleet_name: str = FLEET_NAME,
     life: timedelta = CERTIFICATE_LIFE,
 ) -> Founded:
     """Make a new fleet with this machine as its first admin."""
@@ -120,7 +122,7 @@ def regain_fleet(
         *issuer.hand_keys([member]),
         issuer.say(recovery),
     ]
-    secrets = first_secrets(machine, identity, found.fleet_id, "", certificate)
+    secrets = first_secrets(machine, identity, found.fleet_id, FLEET_NAME, certificate)
     secrets = msgspec.structs.replace(
         secrets,
         authorities=tuple(item.certificate for item in roster.trusted),
