@@ -99,7 +99,7 @@ function global:__covey_prompt {
     $state = $global:__covey
     $file = [IO.Path]::Combine($global:__covey_dir, 'stamp')
     $stamp = ''
-    try { $stamp = [IO.File]::ReadAllText($file).Trim() } catch [IO.IOException] { $stamp = '' }
+    try { $stamp = [IO.File]::ReadAllText($file).Trim() } catch { $stamp = '' }
     $here = (Get-Location -PSProvider FileSystem).ProviderPath
     $edited = [IO.File]::GetLastWriteTimeUtc($state.File) -gt [IO.File]::GetLastWriteTimeUtc($file)
     if ($stamp -cne $state.Stamp -or $here -cne $state.Pwd -or $edited) { __covey_update $stamp }
