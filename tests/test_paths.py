@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,10 +75,9 @@ def test_every_path_is_absolute_whatever_the_environment_says(value: str):
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> dict[str, str]:
-    directory = tmp_path / "memory"
-    directory.mkdir(mode=0o700)
-    return {"XDG_RUNTIME_DIR": str(directory)}
+def memory() -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="run-") as directory:
+        yield {"XDG_RUNTIME_DIR": directory}
 
 
 def test_directories_are_private_and_the_runtime_one_is_in_memory(

@@ -8,18 +8,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from covey.surfaces.cli.node_control import NodeControl, ServiceManager
 
+_FRONT_PAGE: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
+
 
 def main() -> int:
     """Run the command line of this process and return its exit status."""
     argv = sys.argv[1:]
+    if "export" in argv[:2]:
+        from covey.fastpath import run_fast_path
+
+        try:
+            status = run_fast_path(argv)
+        except OSError as error:
+            from covey.surfaces.cli.pipes import abandon_stdout
+
+            return abandon_stdout(error)
+        if status is not None:
+            return status
+    if argv in _FRONT_PAGE:
+        from covey.surfaces.cli.front_page import print_front_page
+
+        return print_front_page()
     if argv[:1] == ["__complete"]:
         from covey.surfaces.cli.complete import print_completions
 
         return print_completions(argv[1:])
-    if not argv or argv in (["--help"], ["-h"], ["help"]):
-        from covey.surfaces.cli.front_page import print_front_page
+    return _run(argv)
 
-        return print_front_page()
+
+def _run(argv: list[str]) -> int:
     from covey.surfaces.cli.app import run
     from covey.surfaces.cli.session import Locals
 

@@ -6,12 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from covey.operations.commands import build_commands
 from covey.operations.document import stale_documents, write_documents
 from covey.operations.registry import Registry
+from covey.surfaces.cli.reference import command_line_page
 from covey.wiring.modules import OPERATION_MODULES
 from covey.wiring.settings_page import settings_page
 
 SETTINGS_PAGE = Path("docs/reference/settings.md")
+COMMAND_LINE_PAGE = Path("docs/reference/command-line.md")
 
 
 def main() -> int:
@@ -21,14 +24,20 @@ def main() -> int:
     arguments = parser.parse_args()
     registry = Registry.from_modules(OPERATION_MODULES)
     root = Path.cwd()
+    pages = {
+        SETTINGS_PAGE: settings_page(),
+        COMMAND_LINE_PAGE: command_line_page(build_commands(registry)),
+    }
     if not arguments.check:
         write_documents(registry, root)
-        (root / SETTINGS_PAGE).write_text(settings_page(), "utf-8")
+        for path, text in pages.items():
+            (root / path).write_text(text, "utf-8")
         return 0
     stale = stale_documents(registry, root)
-    page = root / SETTINGS_PAGE
-    if not page.is_file() or page.read_text("utf-8") != settings_page():
-        stale.append(SETTINGS_PAGE)
+    for path, text in pages.items():
+        page = root / path
+        if not page.is_file() or page.read_text("utf-8") != text:
+            stale.append(path)
     for path in stale:
         sys.stderr.write(f"{path} is stale. Run: ./dev generate\n")
     return 1 if stale else 0
