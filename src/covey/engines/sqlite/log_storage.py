@@ -14,6 +14,7 @@ from covey.engines.sqlite.rows import ENTRY_COLUMNS, LogLabels, entry_id
 from covey.engines.sqlite.schema import SEQ_BITS
 from covey.errors import StorageError
 from covey.store.api import NodeId
+from covey.store.clock import MAX_HLC
 from covey.store.entry import Entry
 from covey.store.ports import ChainHead, Leaf, LogWriter, Quarantined
 
@@ -38,7 +39,10 @@ _SUPERSEDED = f"""
 SELECT {_E_COLUMNS} FROM past p JOIN entry e ON e.id = p.entry
 WHERE p.compacted = 0 AND p.entry > ? ORDER BY p.entry LIMIT ?
 """  # noqa: S608 - the columns are this package's
-_HELD = f"SELECT {_E_COLUMNS} FROM held h JOIN entry e ON e.id = h.entry"  # noqa: S608 - as above
+_HELD = f"""
+SELECT {_E_COLUMNS} FROM held h CROSS JOIN entry e ON e.id = h.entry
+WHERE h.hlc <= ? ORDER BY h.entry
+"""  # noqa: S608 - the columns are this package's
 _SCAN = f"""
 SELECT k.name, l.entry, l.hlc, l.context, l.value
 FROM (SELECT id, name FROM key WHERE collection = ? AND name >= ? AND name < ?
@@ -135,9 +139,7 @@ class SqliteLogStorage:
 
     def held(self, up_to_hlc: int | None = None) -> list[Entry]:
         """Return the entries kept out of the fold by `hold`."""
-        bound = " WHERE h.hlc <= ?" if up_to_hlc is not None else ""
-        values = () if up_to_hlc is None else (up_to_hlc,)
-        rows = self._query(f"{_HELD}{bound} ORDER BY e.id", values)
+        rows = self._query(_HELD, (MAX_HLC if up_to_hlc is None else up_to_hlc,))
         return [self._labels.entry(row) for row in rows]
 
     def leaves(self, collection: str, key: str) -> list[Leaf]:
