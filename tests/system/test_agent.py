@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+from pathlib import Path
 
 from tests.system.harness import Fleet, Node, eventually
 
@@ -82,3 +83,29 @@ def test_it_starts_again_after_being_killed(fleet: Fleet) -> None:
         assert freya.out("env", "get", "KEPT") == "yes"
     finally:
         freya.run("agent", "stop")
+
+
+def test_a_node_is_reached_from_elsewhere_by_url_and_token(fleet: Fleet, tmp_path: Path) -> None:
+    freya = fleet.founder("freya")
+    freya.run("env", "set", "A=1")
+    elsewhere = fleet.node("elsewhere")
+    url = f"https://{freya.address}"
+    token = freya.out("token", "create", "reader", "--role", "developer")
+    assert elsewhere.run("env", "get", "A", "--url", url, expect=2).stderr.count("COVEY_TOKEN") == 1
+    elsewhere.settings["COVEY_TOKEN"] = token
+    untrusted = elsewhere.run("env", "get", "A", "--url", url, expect=6)
+    assert "covey fleet authority" in untrusted.stderr
+    authority = tmp_path / "fleet.pem"
+    authority.write_text(freya.out("fleet", "authority"))
+    elsewhere.settings["COVEY_CA_FILE"] = str(authority)
+    assert elsewhere.out("env", "get", "A", "--url", url) == "1"
+    elsewhere.settings["COVEY_URL"] = url
+    assert elsewhere.json("env", "list")[0]["name"] == "A"
+    assert elsewhere.run("token", "list", expect=4).stderr.startswith("error: ")
+    elsewhere.settings["COVEY_TOKEN"] = token[:-1] + ("a" if token[-1] != "a" else "b")
+    refused = elsewhere.run("env", "list", expect=4)
+    assert token[:-1] not in refused.stderr
+    done = elsewhere.run("env", "list", "--url", "http://192.0.2.1:13500", expect=2)
+    assert "unencrypted" in done.stderr
+    done = elsewhere.run("env", "list", "--url", "https://127.0.0.1:1", expect=6)
+    assert "cannot be reached" in done.stderr

@@ -152,7 +152,9 @@ class HomeControl:
         """Write the database first and the keyring last: a node is there once its keyring is."""
         paths = self._paths
         opened = _wrap(keys.secrets, unlock)
-        database = OpenedDatabase(paths, keys.secrets.database_key, keep_backups=1)
+        database = OpenedDatabase(
+            paths, keys.secrets.database_key, keep_backups=self._settings().store.backups
+        )
         try:
             roster = FleetRoster(keys.secrets.fleet_id, SqliteLocalState(database.database))
             asyncio.run(_adopt(roster, keys.statements))

@@ -7,12 +7,10 @@ import logging
 from pathlib import Path
 
 from covey.engines.sqlite.backups import Backups
-from covey.engines.sqlite.checking import find_damage
 from covey.engines.sqlite.database import Database
 from covey.engines.sqlite.recovery import DatabaseHome, Recovered
 from covey.paths import Paths
 
-_CHECK_BUDGET_S = 5.0
 _log = logging.getLogger("covey.database")
 
 
@@ -38,10 +36,8 @@ class OpenedDatabase:
         return total
 
     async def check(self) -> str | None:
-        """Check the integrity within five seconds; returns what is wrong, if anything."""
-        return await self.database.run(
-            lambda connection: find_damage(connection, budget_s=_CHECK_BUDGET_S)
-        )
+        """Check the integrity; returns what is wrong, if anything."""
+        return await self.database.verify()
 
     def close(self) -> None:
         """Close the database."""

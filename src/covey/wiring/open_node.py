@@ -175,6 +175,7 @@ class OpenNode:
             self._tasks = [
                 asyncio.create_task(self._follow_roster()),
                 asyncio.create_task(self._announce()),
+                asyncio.create_task(self.database.backups.run(self.database.database)),
             ]
         except BaseException:
             await self.end_serving(locked=False)
