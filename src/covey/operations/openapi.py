@@ -128,7 +128,7 @@ _PARAMETERS: Schema = {
         "in": "header",
         "required": False,
         "description": "Seconds that the operation may take.",
-        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
+        "schema": {"type": "number", "minimum": 1, "maximum": 3600},
     },
     "IfMatch": {
         "name": "If-Match",
@@ -262,10 +262,8 @@ def _responses(operation: Operation, wire: Wire, schemas: _Components) -> Schema
         headers["ETag"] = {"$ref": "#/components/headers/ETag"}
     result = schemas.result(operation)
     if operation.signature.streams:
-        content: Schema = {
-            _EVENTS: {"schema": {"type": "string", "contentMediaType": _EVENTS}, "x-item": result}
-        }
-        description = "A stream of events; the data of each `item` is of the schema in `x-item`."
+        content: Schema = {_EVENTS: {"schema": _events(result)}}
+        description = "A stream of events; the schema is that of one event."
     else:
         content = {_JSON: {"schema": result}}
         description = "The result."
@@ -276,6 +274,27 @@ def _responses(operation: Operation, wire: Wire, schemas: _Components) -> Schema
         found[str(status)] = {"$ref": f"#/components/responses/{status}"}
     found["default"] = {"$ref": "#/components/responses/default"}
     return found
+
+
+def _events(item: Schema) -> Schema:
+    """Describe one event of a stream: an item, the error that ends it, or its end."""
+    number = {"type": "string", "pattern": "^[0-9]+$"}
+    return {
+        "oneOf": [
+            _event("item", {"id": number}, item),
+            _event("error", {}, {"$ref": _REFERENCE.format(name="Error")}),
+            _event("end", {}, {"type": "object"}),
+        ]
+    }
+
+
+def _event(name: str, extra: Schema, content: Schema) -> Schema:
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": content}
+    return {
+        "type": "object",
+        "required": ["event", *extra, "data"],
+        "properties": {"event": {"const": name}, **extra, "data": data},
+    }
 
 
 def _pages() -> dict[str, Schema]:

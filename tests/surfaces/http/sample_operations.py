@@ -27,6 +27,9 @@ class Colour(StrEnum):
     GREEN = "green"
 
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Note(msgspec.Struct, frozen=True):
     """A note as it is kept."""
 
@@ -34,7 +37,7 @@ class Note(msgspec.Struct, frozen=True):
     text: str
     version: str
     colour: Colour | None = None
-    due: datetime | None = None
+    due: Moment | None = None
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ async def put_note(
     text: Annotated[str, msgspec.Meta(max_length=1000)],
     *,
     colour: Colour | None = None,
-    due: datetime | None = None,
+    due: Moment | None = None,
     if_version: str | None = None,
 ) -> Note:
     """Write a note."""

@@ -95,6 +95,18 @@ def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch):
         assert rest.endswith(b"event: end\ndata: {}\n\n")
 
 
+def test_a_stream_ends_when_its_time_is_over(server: Running):
+    headers = {"Covey-Timeout": "1"}
+    found = events(server.request("POST", FOLLOW, {}, headers=headers).body)
+    assert [kind for kind, _ in found] == ["item", "error"]
+    assert found[1][1]["error"]["code"] == "deadline_exceeded"
+    with dial(server, FOLLOW, additional_headers={**ADMIN, **headers}) as web:
+        web.send("{}")
+        item, error = messages(web)
+        assert (item, error["error"]["code"]) == ({"number": 0}, "deadline_exceeded")
+        assert web.close_code == 4504
+
+
 def test_a_server_that_stops_tells_its_streams():
     with running() as server, open_stream(server, FOLLOW) as (_, response):
         assert response.readline() == b"event: item\n"

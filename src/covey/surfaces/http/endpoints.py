@@ -34,6 +34,7 @@ REQUEST_ID = "covey.request_id"
 TIMEOUT_HEADER = "covey-timeout"
 """Seconds that the caller gives the operation; without it, `default_timeout`."""
 
+_SHORTEST = 1.0
 _LONGEST = 3600.0
 _FIRST_MESSAGE_TIMEOUT = 30.0
 _PROTOCOL = "covey.v1"
@@ -110,7 +111,7 @@ class Endpoints:
             items = cast(
                 "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
             )
-            return EventStream(items, connection_of(request.scope).stopping)
+            return EventStream(items, connection_of(request.scope).stopping, context.remaining())
         result = await invoke(operation, arguments, context, self.audit)
         return result_response(result, wire, request.headers, request.method)
 
@@ -126,7 +127,8 @@ class Endpoints:
             items = cast(
                 "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
             )
-            await send_over_websocket(socket, items, connection_of(socket.scope).stopping)
+            stopping = connection_of(socket.scope).stopping
+            await send_over_websocket(socket, items, stopping, context.remaining())
         except CoveyError as error:
             await fail_websocket(socket, error)
         except WebSocketDisconnect:
@@ -162,9 +164,9 @@ def _timeout(scope: Scope) -> float | None:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= _LONGEST:
+    if not _SHORTEST <= seconds <= _LONGEST:
         raise InvalidRequestError(
-            f"{TIMEOUT_HEADER} must be a number of seconds, at most {_LONGEST:.0f}."
+            f"{TIMEOUT_HEADER} must be a number of seconds, {_SHORTEST:.0f} to {_LONGEST:.0f}."
         )
     return seconds
 

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from covey.errors import CoveyError, UnreachableError
+from covey.errors import CoveyError, DeadlineExceededError, UnreachableError
 from covey.operations.codec import to_json
 from covey.surfaces.http.respond import envelope
 
@@ -25,26 +25,32 @@ Items = AsyncGenerator[Any, None]
 
 
 async def race(
-    work: Coroutine[Any, Any, None], gone: Coroutine[Any, Any, None], stopping: asyncio.Event
+    work: Coroutine[Any, Any, None],
+    gone: Coroutine[Any, Any, None],
+    stopping: asyncio.Event,
+    seconds: float | None,
 ) -> None:
-    """Run `work` until it ends, the client is `gone`, or the server stops.
+    """Run `work` until it ends, the client is `gone`, the server stops or the time is over.
 
-    Raises what `work` raises, and `UnreachableError` when the server stops.
+    Raises what `work` raises, `UnreachableError` when the server stops, and
+    `DeadlineExceededError` after `seconds`.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(gone)
     halting = asyncio.ensure_future(stopping.wait())
     tasks = (working, leaving, halting)
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=seconds)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if not working.cancelled():
         working.result()
-    elif not leaving.done() or leaving.cancelled():
+    elif not halting.cancelled():
         raise UnreachableError("The node is stopping.", hint="Connect again when it is back.")
+    elif leaving.cancelled():
+        raise DeadlineExceededError("The time that was given to the stream is over.")
 
 
 class EventStream:
@@ -53,15 +59,16 @@ class EventStream:
     An error before the first item is raised, so that it is answered with its own status.
     """
 
-    def __init__(self, items: Items, stopping: asyncio.Event) -> None:
+    def __init__(self, items: Items, stopping: asyncio.Event, seconds: float | None) -> None:
         self._items = items
         self._stopping = stopping
+        self._seconds = seconds
         self._started = False
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         try:
-            await race(self._work(send), _disconnected(receive), self._stopping)
+            await race(self._work(send), _disconnected(receive), self._stopping, self._seconds)
         except CoveyError as error:
             if not self._started:
                 raise
@@ -111,7 +118,9 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def send_over_websocket(socket: WebSocket, items: Items, stopping: asyncio.Event) -> None:
+async def send_over_websocket(
+    socket: WebSocket, items: Items, stopping: asyncio.Event, seconds: float | None
+) -> None:
     """Send each item as a message and close; raises what the operation raises.
 
     Nothing more is expected of the client, and whatever it sends is ignored.
@@ -123,7 +132,7 @@ async def send_over_websocket(socket: WebSocket, items: Items, stopping: asyncio
                 await socket.send_text(to_json(item).decode())
         await socket.close(_NORMAL)
 
-    await race(work(), _left(socket), stopping)
+    await race(work(), _left(socket), stopping, seconds)
 
 
 async def fail_websocket(socket: WebSocket, error: CoveyError) -> None:

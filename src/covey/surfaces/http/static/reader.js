@@ -138,7 +138,8 @@ function fieldTable(schema, schemas, isBody, seen = new Set()) {
 function answers(entry, schemas) {
   const good = schemas.follow(entry.responses["200"]);
   const [media] = Object.values(good.content ?? {});
-  const result = media?.["x-item"] ?? media?.schema;
+  const [item] = media?.schema?.oneOf ?? [];
+  const result = item?.properties?.data?.contentSchema ?? media?.schema;
   const parts = [make("h3", {}, streams(entry) ? "Each item of the stream" : "Result")];
   if (result) parts.push(make("p", { class: "type" }, schemas.typeName(result)));
   if (result && schemas.fields(result).length) parts.push(fieldTable(result, schemas, false));
