@@ -92,6 +92,15 @@ class Client:
             return None
         return _decode(body)
 
+    def fetch(self, path: str) -> bytes:
+        """Return what the node has at a path that is no operation's."""
+        response = self.transport.send(Request("GET", path))
+        with self.transport.reading(response):
+            body = response.read()
+        if response.status >= _BAD_REQUEST:
+            raise _error_from(response.status, body)
+        return body
+
     def pages(
         self, command: Command, values: Mapping[str, Any], limit: int | None
     ) -> Iterator[tuple[list[Any], str | None]]:

@@ -49,6 +49,9 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("config", "path"): LocalCommand("config_commands:path", "Print where the settings file is."),
     ("config", "show"): LocalCommand("config_commands:show", "Show every setting and its origin."),
     ("env", "run"): LocalCommand("env_run:run", "Run a command with the variables that apply."),
+    ("fleet", "authority"): LocalCommand(
+        "fleet_authority:authority", "Print the fleet's certificate, for --url elsewhere."
+    ),
     ("init",): LocalCommand("membership:init", "Make a new fleet with this machine in it."),
     ("join",): LocalCommand("membership:join", "Join a fleet with an invitation."),
     ("recover",): LocalCommand("membership:recover", "Regain a fleet with its recovery key."),

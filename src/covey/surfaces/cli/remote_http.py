@@ -18,7 +18,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A node that is reached by its address; `ca_file` is trusted besides the system's."""
+    """A node that is reached by its address; `ca_file` holds its fleet's authority."""
 
     url: str
     token: str
@@ -109,7 +109,8 @@ def _connect(remote: Remote) -> http.client.HTTPConnection:
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
             f"The certificate of {parts.netloc} is not trusted: {error.verify_message}.",
-            hint="Name a file with the fleet's CA certificate in COVEY_CA_FILE.",
+            hint="On a machine of the fleet: covey fleet authority > fleet.pem. "
+            "Then here: COVEY_CA_FILE=fleet.pem",
         ) from error
     except (OSError, UnicodeError) as error:
         raise UnreachableError(
@@ -121,13 +122,19 @@ def _connect(remote: Remote) -> http.client.HTTPConnection:
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidRequestError(
-                f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
-                hint="COVEY_CA_FILE must name a PEM file with the fleet's CA certificate.",
-            ) from error
+    """Trust the system's authorities and names, or else the fleet's authority alone.
+
+    That one certifies members and nobody else, under ids that no address tells.
+    """
+    if not ca_file:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidRequestError(
+            f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
+            hint="COVEY_CA_FILE must name what `covey fleet authority` printed.",
+        ) from error
     return context
