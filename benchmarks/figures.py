@@ -1,0 +1,51 @@
+"""Writes the latest results into the README's table: `python -m benchmarks.figures`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.report import RESULTS, ROOT
+
+NAMES = ("prompt", "new_shell", "startup", "latency", "first_sync", "idle")
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+
+
+def results() -> list[dict[str, Any]]:
+    """Return the results of all benchmarks; raises `FileNotFoundError` if one has not run."""
+    return [json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in NAMES]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the figures as Markdown, with the machine that they come from."""
+    lines = ["| figure | value | target | |", "|---|---:|---:|---|"]
+    for result in found:
+        for row in result["figures"]:
+            target = "" if row["target"] is None else f"≤ {row['target']:g} {row['unit']}"
+            missed = "**missed**; " if row["met"] is False else ""
+            value = f"{row['value']:.3g}" if row["value"] < 1000 else f"{row['value']:,.0f}"
+            lines.append(
+                f"| {row['name']} | {value} {row['unit']} | {target} | {missed}{row['note']} |"
+            )
+    machine = found[0]["machine"]
+    day = max(result["when"] for result in found)[:10]
+    where = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB, "
+        f"{machine['system']}, Python {machine['python']}"
+    )
+    return "\n".join(lines) + f"\n\nMeasured on {day}: {where}.\n"
+
+
+def main() -> int:
+    """Replace the table between the marks in the README."""
+    path = ROOT / "README.md"
+    before, _, rest = path.read_text("utf-8").partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError("README.md lost the marks of its table")
+    path.write_text(f"{before}{BEGIN}{table(results())}{END}{after}", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
