@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from covey.errors import StorageError
@@ -64,10 +65,18 @@ class RenderedDirectory:
                 _replace(self._path / STAMP, stamp)
         except OSError as error:
             raise _failed(error) from error
+        with suppress(OSError):
+            for folder in self._path.iterdir():
+                if folder.is_dir():
+                    folder.rmdir()
+            if stamp is None:
+                self._path.rmdir()
 
     def _remove_except(self, files: Files) -> None:
         for folder in self._path.iterdir():
             if not folder.is_dir() or folder.is_symlink():
+                if folder.name != STAMP:
+                    folder.unlink(missing_ok=True)
                 continue
             for file in folder.iterdir():
                 if (folder.name, file.name) not in files:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from covey.engines.rendered_env import RenderedDirectory
 from covey.engines.sqlite.audit_storage import SqliteAudit
-from covey.errors import ConflictError, CoveyError
-from covey.fleet.audit import AuditTrail
+from covey.errors import ConflictError, CoveyError, StorageError
+from covey.fleet.audit_operations import Trail
 from covey.fleet.key_file import read_key_file
 from covey.fleet.keyring import (
     Keyring,
@@ -67,6 +68,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._changing = asyncio.Lock()
         self._audit = SqliteAudit()
+        self._rendered = RenderedDirectory(paths.rendered_dir)
         self._node: OpenNode | None = None
         self._notes: list[str] = list(loaded.warnings)
         self._local_token: str | None = None
@@ -97,6 +99,8 @@ class Daemon:
         try:
             if opened is not None:
                 await self._open(opened)
+            else:
+                self._rendered.lock()
             await local.start([self._local_listener()])
             ready(self._ready_line())
             _log.info("ready: %s", self._ready_line())
@@ -105,6 +109,8 @@ class Daemon:
         finally:
             await self._close()
             await local.stop()
+            with contextlib.suppress(StorageError):
+                self._rendered.withdraw()
             with contextlib.suppress(OSError):
                 Path(self._paths.socket).unlink()
 
@@ -168,7 +174,7 @@ class Daemon:
                 allow_writes=self._allow_writes,
             ),
         )
-        services.provide(AuditTrail, self._audit)
+        services.provide(Trail, Trail(self._audit))
 
     async def unlock(self, password: Secret) -> None:
         """Open the node's keys; raises `UnauthenticatedError` for a wrong password."""
