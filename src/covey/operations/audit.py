@@ -6,8 +6,6 @@ from typing import Protocol
 
 import msgspec
 
-from covey.operations.page import Page
-
 
 class AuditEntry(msgspec.Struct, frozen=True):
     """Who did what, to what, from where, when and with which outcome; never a secret's value."""
@@ -28,21 +26,3 @@ class AuditSink(Protocol):
 
     def record(self, entry: AuditEntry) -> None:
         """Append one entry durably."""
-
-
-class AuditTrail(Protocol):
-    """What was recorded, newest first; raises `StorageError`, `InvalidRequestError` (cursor)."""
-
-    def query(
-        self,
-        *,
-        operation: str | None = None,
-        caller: str | None = None,
-        since: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page[AuditEntry]:
-        """Return one page; `operation` matches a name or, ending in `.`, a family of names.
-
-        `since` is an ISO 8601 time: entries at or after it.
-        """

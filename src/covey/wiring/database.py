@@ -9,6 +9,7 @@ from pathlib import Path
 from covey.engines.sqlite.backups import Backups
 from covey.engines.sqlite.database import Database
 from covey.engines.sqlite.recovery import DatabaseHome, Recovered
+from covey.errors import DamagedError
 from covey.paths import Paths
 
 _log = logging.getLogger("covey.database")
@@ -37,7 +38,11 @@ class OpenedDatabase:
 
     async def check(self) -> str | None:
         """Check the integrity; returns what is wrong, if anything."""
-        return await self.database.verify()
+        try:
+            await self.database.verify()
+        except DamagedError as error:
+            return error.message
+        return None
 
     def close(self) -> None:
         """Close the database."""

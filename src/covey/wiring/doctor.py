@@ -119,7 +119,7 @@ async def _database(node: OpenNode) -> Check:
     return _check(
         "database",
         CheckState.FAILED,
-        f"The database is damaged: {problem}.",
+        problem,
         "Restart the node: it sets the file aside and restores it from a backup or the peers.",
     )
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import apsw
 import msgspec
 
 from covey.engines.sqlite.database import Database
-from covey.errors import CoveyError, InvalidRequestError, LockedError
+from covey.errors import CoveyError, LockedError
+from covey.fleet.audit import AuditQuery, AuditRecord, matches
 from covey.operations.audit import AuditEntry
-from covey.operations.page import Page
 
 _FLUSH_S = 0.1
 _RETRY_S = 5.0
@@ -25,22 +23,6 @@ _TRIM = "DELETE FROM audit WHERE no <= (SELECT max(no) FROM audit) - ?"
 _SELECT = f"SELECT no, {_COLUMNS} FROM audit WHERE no < ?"  # noqa: S608 - own columns
 
 _log = logging.getLogger("covey.audit")
-
-
-class AuditFilter(msgspec.Struct, frozen=True):
-    """Which entries are asked for."""
-
-    operation: str | None = None
-    caller: str | None = None
-    since: str | None = None
-
-    def admits(self, entry: AuditEntry) -> bool:
-        """Whether an entry is asked for."""
-        return (
-            (self.operation is None or _is_of(entry.operation, self.operation))
-            and (self.caller is None or entry.caller == self.caller)
-            and (self.since is None or entry.at >= self.since)
-        )
 
 
 class SqliteAudit:
@@ -90,33 +72,17 @@ class SqliteAudit:
             _log.warning("%d audit entries could not be written: %s", len(self._waiting), error)
         self._database = None
 
-    def query(
-        self,
-        *,
-        operation: str | None = None,
-        caller: str | None = None,
-        since: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page[AuditEntry]:
-        """Return one page, newest first; raises `LockedError` while no database is attached."""
+    def find(self, query: AuditQuery) -> list[AuditRecord]:
+        """Return what matches, newest first; raises `LockedError` while nothing is attached."""
         if self._database is None:
             raise LockedError(
                 "The audit trail is closed: this node is locked.", hint="Run: covey unlock"
             )
-        wanted = AuditFilter(operation, caller, _utc(since) if since is not None else None)
-        before = _number(cursor) if cursor is not None else self._next
-        waiting = [
-            (number, entry)
-            for number, entry in reversed(self._waiting)
-            if number < before and wanted.admits(entry)
-        ][: limit + 1]
+        fresh = (AuditRecord.of(number, entry) for number, entry in reversed(self._waiting))
+        waiting = [record for record in fresh if matches(record, query)][: query.limit]
         first_waiting = self._waiting[0][0] if self._waiting else self._next
-        stored = _stored(self._database, wanted, min(before, first_waiting), limit + 1)
-        found = [*waiting, *stored][: limit + 1]
-        more = len(found) > limit
-        items = [entry for _, entry in found[:limit]]
-        return Page(items, str(found[limit - 1][0]) if more else None)
+        before = first_waiting if query.before is None else min(query.before, first_waiting)
+        return [*waiting, *_stored(self._database, query, before)][: query.limit]
 
     def _schedule(self) -> None:
         if self._database is not None and self._flush is None and self._waiting:
@@ -163,47 +129,17 @@ class SqliteAudit:
         connection.execute(_TRIM, (self._rows,))
 
 
-def _stored(
-    database: Database, wanted: AuditFilter, before: int, limit: int
-) -> Iterable[tuple[int, AuditEntry]]:
+def _stored(database: Database, query: AuditQuery, before: int) -> list[AuditRecord]:
     sql = _SELECT
     bound: list[object] = [before]
-    if wanted.operation is not None:
-        if wanted.operation.endswith("."):
-            sql += " AND substr(operation, 1, ?) = ?"
-            bound += [len(wanted.operation), wanted.operation]
-        else:
-            sql += " AND operation = ?"
-            bound.append(wanted.operation)
-    if wanted.caller is not None:
-        sql += " AND caller = ?"
-        bound.append(wanted.caller)
-    if wanted.since is not None:
-        sql += " AND at >= ?"
-        bound.append(wanted.since)
-    rows = database.query(f"{sql} ORDER BY no DESC LIMIT ?", (*bound, limit))
-    return [(number, AuditEntry(*values)) for number, *values in rows]
-
-
-def _is_of(operation: str, wanted: str) -> bool:
-    return operation.startswith(wanted) if wanted.endswith(".") else operation == wanted
-
-
-def _utc(since: str) -> str:
-    """Return a time in the form that the trail is written in."""
-    try:
-        at = datetime.fromisoformat(since)
-    except ValueError:
-        raise InvalidRequestError(
-            f"{since!r} is not a time.", hint="write it like 2026-01-31T12:00:00Z or 2026-01-31"
-        ) from None
-    at = at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return at.isoformat(timespec="milliseconds")
-
-
-def _number(cursor: str) -> int:
-    if not cursor.isdecimal() or len(cursor) > len(str(1 << 62)):
-        raise InvalidRequestError(
-            "The cursor is not one of this list.", hint="use next_cursor of the page before"
-        )
-    return int(cursor)
+    for condition, value in (
+        ("operation GLOB ?", query.operation),
+        ("caller = ?", query.caller),
+        ("outcome = ?", query.outcome),
+        ("at >= ?", query.since),
+    ):
+        if value is not None:
+            sql += f" AND {condition}"
+            bound.append(value)
+    rows = database.query(f"{sql} ORDER BY no DESC LIMIT ?", (*bound, query.limit))
+    return [AuditRecord(*values) for values in rows]
