@@ -27,6 +27,11 @@ def run(session: Session, node: Node) -> click.Command:
     source = session.client.command(_SOURCE)
 
     def start(command: tuple[str, ...], *, redact: bool, watch: bool, **given: Any) -> None:
+        if (redact or watch) and sys.platform == "win32":
+            raise CoveyError(
+                "--redact and --watch need a POSIX terminal, which Windows has not.",
+                hint="Leave them out, or run it in the Windows Subsystem for Linux.",
+            )
         place = fill_place(session, source, given)
         fetched = fetch(session, place)
         if watch:

@@ -67,13 +67,13 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     "env.scan": LocalCommand(
         "env_files:scan", "Find the fleet's secrets in files and staged changes."
     ),
+    "node.doctor": LocalCommand("doctor:doctor", "Check what can be wrong here, and name the fix."),
     "node.unlock": LocalCommand("unlock:unlock", "Open the node's keys with the master password."),
 }
 """Hand-made commands that stand in for an operation's own."""
 
 VIEWS: dict[str, str] = {
     "env.export": "views:exported",
-    "node.doctor": "views:doctor",
     "node.logs": "views:log_line",
     "node.status": "views:status",
 }

@@ -58,7 +58,7 @@ def printable_but_colour(text: str, painted: str) -> str:
     return painted.join(printable(part) for part in text.split(painted)) if painted else text
 
 
-def doctor(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
+def show_checks(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
     """Show each check, and the fix below what is wrong."""
     for check in checks:
         if output.quiet and check["state"] == "ok":
