@@ -137,7 +137,7 @@ async def import_(
     effect=Effect.REVEAL,
     http="GET /api/v1/env:export",
     examples=(
-        'eval "$(covey env export)"',
+        "env export --format fish | source",
         "env export --format dotenv > .env",
         "env export --format kubernetes --title shop --project shop --environment prod",
     ),
