@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from covey.surfaces.cli.humanize import ago, duration, size
 from covey.surfaces.cli.output import Output
@@ -95,8 +96,8 @@ def log_line(output: Output, item: Mapping[str, Any]) -> None:
 def format_log_line(line: str, *, colour: bool) -> str:
     """Turn one JSON line of the log into a readable one; other lines stay."""
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = msgspec.json.decode(line)
+    except msgspec.DecodeError:
         return printable(line)
     if not isinstance(entry, dict) or "message" not in entry:
         return printable(line)
