@@ -31,7 +31,7 @@ def command_line_page(document: CommandDocument) -> str:
     commands = [
         node
         for node in sorted(walk(root), key=lambda node: node.words)
-        if node.words and node.words[0] not in ALIASES and not node.is_group
+        if node.words and " ".join(node.words) not in ALIASES and not node.is_group
     ]
     parts = [_HEAD, _block(root_page(root))]
     parts += [
