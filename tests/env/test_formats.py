@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,67 @@ def test_errors_name_the_line(kind: Format, text: str, line: int) -> None:
     assert f"line {line}:" in caught.value.message
 
 
+READABLE = [*EXACT, *LIMITED, Format.HOMELAB]
+SNIPPETS = st.lists(
+    st.sampled_from(
+        [
+            "kind: Secret\n",
+            "data:\n",
+            "  A: ",
+            "A=",
+            "A: ",
+            "A = ",
+            "{",
+            "}",
+            "[",
+            "]",
+            '"',
+            "'",
+            "\\",
+            "\\U00110000",
+            "&a",
+            "*a",
+            "!!x ",
+            "|\n",
+            "- ",
+            "---\n",
+            "\n",
+            "é",
+            "1" * 5000,
+            "export ",
+            "\x00",
+            "\x85",
+            "#",
+            ";",
+            ",",
+            ":",
+            "?",
+            "1979-05-27",
+            "inf",
+            "null",
+            "=",
+            "==",
+        ]
+    )
+).map("".join)
+
+
+@pytest.mark.parametrize("kind", READABLE)
+@given(text=st.one_of(SNIPPETS, st.text(max_size=80)))
+def test_any_text_is_read_or_refused(kind: Format, text: str) -> None:
+    with suppress(InvalidRequestError):
+        parse(kind, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"A":' * 100_000, "A: " + "[" * 5000, "A = " + "[" * 5000]
+)
+@pytest.mark.parametrize("kind", [Format.JSON, Format.YAML, Format.TOML, Format.KUBERNETES])
+def test_deep_nesting_is_refused(kind: Format, text: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse(kind, text)
+
+
 def test_errors_do_not_hold_values() -> None:
     for kind in (Format.DOTENV, Format.JSON, Format.YAML, Format.TOML, Format.SYSTEMD):
         with pytest.raises(InvalidRequestError) as caught:
@@ -262,6 +324,8 @@ def test_guess() -> None:
     assert guess('{"A": "1"}') is Format.JSON
     assert guess("apiVersion: v1\nkind: Secret\n") is Format.KUBERNETES
     assert guess("A: 1", "x.yml") is Format.YAML
+    assert guess('# mine\nHOST_FRIGG_IP="1"\nHOST_FRIGG_BACKUP_PATH="/x"\n') is Format.HOMELAB
+    assert guess('HOST_FRIGG_IP="1"\nHOST_PORT=80\n') is Format.DOTENV
     assert guess('A = "1"', str(Path("/x/.env.toml"))) is Format.TOML
 
 

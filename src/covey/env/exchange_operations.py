@@ -274,7 +274,7 @@ async def scan(
         [
             Needle(name, str(item.scope), item.stored.value)
             for name, item in service.records.everything()
-            if item.stored.kind is Kind.SECRET
+            if item.stored.kind is Kind.SECRET and not item.stored.expand
         ],
         [Source(one.name, one.text.encode()) for one in texts],
         paths,

@@ -12,6 +12,8 @@ from covey.env.render import render_for_eval
 from covey.errors import InvalidRequestError
 
 _MANIFEST = re.compile(r"^\"?kind\"?:[ \t]*[\"']?Secret\b", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=", re.MULTILINE)
+_HOST_FIELD = re.compile(r"HOST_[A-Za-z0-9]+_[A-Za-z0-9_]+")
 _ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
@@ -79,10 +81,17 @@ def write(kind: Format, values: Mapping[str, str], *, title: str = "covey") -> s
 
 
 def guess(text: str, file_name: str = "") -> Format:
-    """Choose the format of a file by its name and its first characters; dotenv when in doubt."""
+    """Choose the format of a file by its name and its text; dotenv when in doubt.
+
+    A file that sets nothing but `HOST_<HOSTNAME>_<FIELD>` is in the homelab format.
+    """
     if _MANIFEST.search(text):
         return Format.KUBERNETES
     for ending, kind in _ENDINGS.items():
         if file_name.lower().endswith(ending):
             return Format(kind)
-    return Format.JSON if text.lstrip().startswith("{") else Format.DOTENV
+    if text.lstrip().startswith("{"):
+        return Format.JSON
+    names = _ASSIGNMENT.findall(text)
+    hosts = bool(names) and all(_HOST_FIELD.fullmatch(name) for name in names)
+    return Format.HOMELAB if hosts else Format.DOTENV

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 
@@ -74,5 +73,5 @@ def _decoded(name: str, node: yaml.Node) -> str:
     text, line = scalar_of(_WHAT, node)
     try:
         return base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise malformed(_WHAT, line, f"the value of {name} is not base64 of UTF-8 text") from None

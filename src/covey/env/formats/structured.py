@@ -63,8 +63,8 @@ def parse_toml(text: str) -> list[Entry]:
         raise malformed(
             "TOML", int(found.group(1)) if found else 1, "it is not valid TOML"
         ) from None
-    except RecursionError:
-        raise malformed("TOML", 1, "it is nested too deeply") from None
+    except (RecursionError, ValueError):
+        raise malformed("TOML", 1, "it holds what is too deep or too long") from None
     return [_plain("TOML", text, name, value) for name, value in table.items()]
 
 

@@ -16,7 +16,7 @@ def compose(what: str, text: str) -> list[yaml.Node]:
         # The parser quotes what it found, which may be part of a value.
         cause = (error.problem or "it is not valid YAML").split("'")[0].strip()
         raise malformed(what, mark.line + 1 if mark else 1, cause) from None
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
         raise malformed(what, 1, "it is not valid YAML") from None
     return found
 

@@ -40,7 +40,7 @@ function __covey_find
     if not test -O $__covey_file
         set fault 'belongs to another user and is ignored'
     else if not __covey_lines
-        set fault 'does not name project and environment as it should: covey env explain'
+        set fault 'is malformed: covey env list names the line'
     else if test -n "$__covey_environment" -a -z "$__covey_project"
         set fault 'names an environment without its project'
     end

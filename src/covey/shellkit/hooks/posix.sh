@@ -19,7 +19,7 @@ __covey_find() {
     if [[ ! -O $__covey_file ]]; then
       fault='belongs to another user and is ignored'
     elif ! __covey_lines; then
-      fault='does not name project and environment as it should: covey env explain'
+      fault='is malformed: covey env list names the line'
     elif [[ -n $environment && -z $project ]]; then
       fault='names an environment without its project'
     fi

@@ -25,7 +25,7 @@ function global:__covey_find {
             $key = $Matches[1]
             $pattern = '^[ \t]*(["''])([a-z0-9][a-z0-9._-]{0,62})\1[ \t\r]*(#.*)?$'
             if ($found[$key] -or $Matches[2] -cnotmatch $pattern) {
-                $fault = 'does not name project and environment as it should: covey env explain'
+                $fault = 'is malformed: covey env list names the line'
                 break
             }
             $found[$key] = $Matches[2]
