@@ -38,8 +38,29 @@ class CallerKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What this node's own policy leaves to a caller from another member.
+
+    `allow` and `deny` are patterns of operation names, and `deny` wins. `as_user` is the system
+    user that the caller's commands and files belong to, or None for the node's own.
+    """
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    as_user: str | None = None
+
+    def permit(self, operation_name: str) -> bool:
+        """Whether the policy lets the caller run the operation."""
+        return _matches(operation_name, self.allow) and not _matches(operation_name, self.deny)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller; `allowed` holds patterns of operation names (`env.*`)."""
+    """An authenticated caller; `allowed` holds patterns of operation names (`env.*`).
+
+    `via` names the member that forwarded the call and vouches for the caller; `limits` are what
+    this node's policy says of callers from there.
+    """
 
     kind: CallerKind
     name: str
@@ -47,6 +68,13 @@ class Caller:
     address: str
     allowed: tuple[str, ...] = ("*",)
     node_id: str | None = None
+    via: str | None = None
+    limits: Limits | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, and the member that it was forwarded by: `root@freya via freya`."""
+        return self.name if self.via is None else f"{self.name} via {self.via}"
 
 
 def authorize(caller: Caller, operation_name: str, required: Role) -> None:
@@ -59,9 +87,19 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
             f"{required.label}",
             details={"operation": operation_name, "required": required.label},
         )
-    if not any(fnmatchcase(operation_name, pattern) for pattern in caller.allowed):
+    if not _matches(operation_name, caller.allowed):
         raise RefusedError(
             f"The token {caller.name} is not scoped for {operation_name}.",
             hint="Create a token whose --allow patterns include it.",
             details={"operation": operation_name, "allowed": list(caller.allowed)},
         )
+    if caller.limits is not None and not caller.limits.permit(operation_name):
+        raise RefusedError(
+            f"This node's policy does not let {caller.label} run {operation_name}.",
+            hint="Its owner decides that: [[access.rule]] in its covey.toml.",
+            details={"operation": operation_name, "policy": True},
+        )
+
+
+def _matches(operation_name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(operation_name, pattern) for pattern in patterns)

@@ -39,6 +39,19 @@ def to_json(value: object) -> bytes:
     return msgspec.json.encode(value, enc_hook=encode_hook)
 
 
+def to_msgpack(value: object) -> bytes:
+    """Encode a value as MessagePack: bytes stay bytes."""
+    return msgspec.msgpack.encode(value, enc_hook=encode_hook)
+
+
+def from_msgpack(data: bytes, kind: type[T]) -> T:
+    """Decode MessagePack into `kind`; raises `InvalidRequestError` naming the path of the fault."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind, dec_hook=decode_hook)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"The message is not valid: {error}.") from error
+
+
 def from_json(data: bytes, kind: type[T]) -> T:
     """Decode JSON into `kind`; raises `InvalidRequestError` naming the path of the fault."""
     try:
@@ -55,4 +68,13 @@ def convert(values: Mapping[str, object], kind: type[T], *, lax: bool = False) -
         raise InvalidRequestError(f"The request is not valid: {error}.") from error
 
 
-__all__ = ["convert", "decode_hook", "encode_hook", "from_json", "schema_hook", "to_json"]
+__all__ = [
+    "convert",
+    "decode_hook",
+    "encode_hook",
+    "from_json",
+    "from_msgpack",
+    "schema_hook",
+    "to_json",
+    "to_msgpack",
+]

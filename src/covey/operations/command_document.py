@@ -70,7 +70,8 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """One operation as a command: `path` is its words, such as `("env", "set")`.
 
     `route` is the path template; `effect` and `access` are the labels of `Effect` and `Role`.
-    `examples` are command lines without the leading `covey`.
+    `examples` are command lines without the leading `covey`. A `duplex` one takes items while it
+    runs: over HTTP it is a WebSocket.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     examples: tuple[str, ...] = ()
     params: tuple[CommandParameter, ...] = ()
     streams: bool = False
+    duplex: bool = False
     paginated: bool = False
 
 

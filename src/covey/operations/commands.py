@@ -51,6 +51,7 @@ def command_of(operation: Operation) -> Command:
         access=operation.access.label,
         params=tuple(_parameter(item) for item in operation.signature.parameters),
         streams=operation.signature.streams,
+        duplex=operation.duplex,
         paginated=result.kind == "page",
         result=result,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,9 +28,13 @@ class InternalError(CoveyError):
 
 
 async def invoke(
-    operation: Operation, arguments: msgspec.Struct, context: Context, audit: AuditSink
+    operation: Operation,
+    arguments: msgspec.Struct,
+    context: Context,
+    audit: AuditSink,
+    items: AsyncIterator[Any] | None = None,
 ) -> Any:
-    """Run an operation that returns one result.
+    """Run an operation that returns one result; a duplex one reads `items`.
 
     Raises `CoveyError` alone: whatever else goes wrong is logged and becomes `InternalError`.
     """
@@ -37,7 +42,7 @@ async def invoke(
     try:
         authorize(context.caller, operation.name, operation.access)
         async with asyncio.timeout(context.remaining()):
-            return await operation.function(context, **_call(operation, arguments))
+            return await operation.function(context, **_call(operation, arguments, items))
     except CoveyError as error:
         outcome = error.code
         raise
@@ -52,8 +57,12 @@ async def invoke(
 
 
 async def stream(
-    operation: Operation, arguments: msgspec.Struct, context: Context, audit: AuditSink
-) -> AsyncIterator[Any]:
+    operation: Operation,
+    arguments: msgspec.Struct,
+    context: Context,
+    audit: AuditSink,
+    items: AsyncIterator[Any] | None = None,
+) -> AsyncGenerator[Any, None]:
     """Run a streaming operation; it is audited when the stream begins or is refused."""
     try:
         authorize(context.caller, operation.name, operation.access)
@@ -62,12 +71,30 @@ async def stream(
         raise
     _audit(operation, arguments, context, audit, "ok")
     try:
-        async for item in operation.function(context, **_call(operation, arguments)):
-            yield item
+        results = operation.function(context, **_call(operation, arguments, items))
+        async with aclosing(results):
+            async for item in results:
+                yield item
     except (CoveyError, asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
         raise _internal(operation, context) from error
+
+
+async def duplex(
+    operation: Operation,
+    arguments: msgspec.Struct,
+    items: AsyncIterator[Any],
+    context: Context,
+    audit: AuditSink,
+) -> AsyncGenerator[Any, None]:
+    """Run an operation that reads `items` while it runs; one that returns yields its result."""
+    if not operation.signature.streams:
+        yield await invoke(operation, arguments, context, audit, items)
+        return
+    async with aclosing(stream(operation, arguments, context, audit, items)) as results:
+        async for item in results:
+            yield item
 
 
 def audited(operation: Operation, outcome: str) -> bool:
@@ -75,8 +102,20 @@ def audited(operation: Operation, outcome: str) -> bool:
     return operation.effect is not Effect.READ or outcome in {"refused", "locked"}
 
 
-def _call(operation: Operation, arguments: msgspec.Struct) -> dict[str, Any]:
-    return {item.name: getattr(arguments, item.name) for item in operation.signature.parameters}
+def _call(
+    operation: Operation, arguments: msgspec.Struct, items: AsyncIterator[Any] | None
+) -> dict[str, Any]:
+    signature = operation.signature
+    values = {item.name: getattr(arguments, item.name) for item in signature.parameters}
+    if signature.input is not None:
+        values[signature.input.name] = _nothing() if items is None else items
+    return values
+
+
+async def _nothing() -> AsyncIterator[Any]:
+    """Yield nothing: the input of a duplex call that has none."""
+    return
+    yield
 
 
 def _internal(operation: Operation, context: Context) -> InternalError:
@@ -101,7 +140,7 @@ def _audit(
     audit.record(
         AuditEntry(
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            caller=caller.name,
+            caller=caller.label,
             kind=caller.kind.value,
             role=caller.role.label,
             address=caller.address,

@@ -52,6 +52,11 @@ class Operation:
     summary: str
     description: str
 
+    @property
+    def duplex(self) -> bool:
+        """Whether the caller sends items while it runs."""
+        return self.signature.input is not None
+
 
 def operation(
     name: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any
 import msgspec
 
 from covey.operations.patterns import strict_patterns
+
+END_KEY = "end"
+"""The message `{"end": null}` ends a stream of items, in either direction."""
 
 _BODYLESS = frozenset({"GET", "DELETE", "HEAD"})
 
@@ -39,16 +43,26 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class InputStream:
+    """The parameter that a duplex operation reads its input from, and the type of one item."""
+
+    name: str
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """An operation's parameters, the struct that holds them, and what comes back.
 
-    When `streams` is true, `result` is the type of one streamed item.
+    When `streams` is true, `result` is the type of one streamed item. An operation with an
+    `input` is duplex: its caller sends items while it runs. `parameters` leaves the input out.
     """
 
     parameters: tuple[Parameter, ...]
     arguments: type[msgspec.Struct]
     result: Any
     streams: bool
+    input: InputStream | None = None
 
 
 def read_signature(function: Callable[..., Any], *, name: str, method: str, path: str) -> Signature:
@@ -56,9 +70,15 @@ def read_signature(function: Callable[..., Any], *, name: str, method: str, path
     hints = typing.get_type_hints(function, include_extras=True)
     in_path = set(re.findall(r"\{(\w+)\}", path))
     parameters: list[Parameter] = []
+    given: InputStream | None = None
     for item in list(inspect.signature(function).parameters.values())[1:]:
         if item.name not in hints:
             raise TypeError(f"{name}: parameter {item.name} has no type")
+        if typing.get_origin(hints[item.name]) is collections.abc.AsyncIterator:
+            if given is not None:
+                raise TypeError(f"{name}: there is one input stream, {given.name}, already")
+            given = _read_input(item, hints[item.name], name)
+            continue
         if item.name in in_path:
             location = Location.PATH
         else:
@@ -78,7 +98,24 @@ def read_signature(function: Callable[..., Any], *, name: str, method: str, path
     if missing:
         raise TypeError(f"{name}: the path names {sorted(missing)}, which is no parameter")
     result, streams = _read_result(hints.get("return"), name)
-    return Signature(tuple(parameters), _arguments(name, parameters), result, streams)
+    return Signature(tuple(parameters), _arguments(name, parameters), result, streams, given)
+
+
+def _read_input(item: inspect.Parameter, annotation: Any, name: str) -> InputStream:
+    kind = typing.get_args(annotation)[0]
+    if (
+        item.kind is not inspect.Parameter.KEYWORD_ONLY
+        or item.default is not inspect.Parameter.empty
+    ):
+        raise TypeError(f"{name}: the input stream {item.name} must be keyword-only and required")
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+    union = typing.get_origin(inner) in {typing.Union, types.UnionType}
+    for member in typing.get_args(inner) if union else (inner,):
+        if not (isinstance(member, type) and issubclass(member, msgspec.Struct)):
+            raise TypeError(f"{name}: the items of {item.name} must be structs")
+        if member.__struct_config__.tag is None and END_KEY in member.__struct_encode_fields__:
+            raise TypeError(f"{name}: a field {END_KEY!r} reads like the end of {item.name}")
+    return InputStream(item.name, kind)
 
 
 def _read_result(annotation: Any, name: str) -> tuple[Any, bool]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -108,9 +108,7 @@ class Endpoints:
             ),
         )
         if operation.signature.streams:
-            items = cast(
-                "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
-            )
+            items = stream(operation, arguments, context, self.audit)
             return EventStream(items, connection_of(request.scope).stopping, context.remaining())
         result = await invoke(operation, arguments, context, self.audit)
         return result_response(result, wire, request.headers, request.method)
@@ -124,9 +122,7 @@ class Endpoints:
         await socket.accept(subprotocol=_chosen(socket.scope["subprotocols"]))
         try:
             arguments = read_message(operation, wire, params, await _first_message(socket))
-            items = cast(
-                "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
-            )
+            items = stream(operation, arguments, context, self.audit)
             stopping = connection_of(socket.scope).stopping
             await send_over_websocket(socket, items, stopping, context.remaining())
         except CoveyError as error:
