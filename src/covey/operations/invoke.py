@@ -97,6 +97,15 @@ async def duplex(
             yield item
 
 
+def authorize_early(operation: Operation, context: Context, audit: AuditSink) -> None:
+    """Raise `RefusedError`, and keep it, before the arguments of a call are known."""
+    try:
+        authorize(context.caller, operation.name, operation.access)
+    except CoveyError as error:
+        _audit(operation, None, context, audit, error.code)
+        raise
+
+
 def audited(operation: Operation, outcome: str) -> bool:
     """Whether a call is kept in the trail: all but plain reads, and every refusal."""
     return operation.effect is not Effect.READ or outcome in {"refused", "locked"}
@@ -129,7 +138,7 @@ def _internal(operation: Operation, context: Context) -> InternalError:
 
 def _audit(
     operation: Operation,
-    arguments: msgspec.Struct,
+    arguments: msgspec.Struct | None,
     context: Context,
     audit: AuditSink,
     outcome: str,
@@ -145,7 +154,7 @@ def _audit(
             role=caller.role.label,
             address=caller.address,
             operation=operation.name,
-            target=_target(operation, arguments),
+            target="" if arguments is None else _target(operation, arguments),
             outcome=outcome,
             request_id=context.request_id,
         )

@@ -9,6 +9,7 @@ import msgspec
 from covey.operations.codec import schema_hook
 from covey.operations.command_document import Command
 from covey.operations.commands import command_of, plain
+from covey.operations.dispatch import HostResult
 from covey.operations.openapi_errors import ERROR_SCHEMA, error_responses, statuses_of
 from covey.operations.patterns import plain_patterns
 from covey.operations.registry import Operation, Registry
@@ -50,6 +51,15 @@ member's client certificate. On the node's own Unix socket you are its owner.
 the same path answers a WebSocket: send the parameters outside the path as one JSON message, then
 receive each item as a message. An error comes as a message of the error's form, and closes with
 4000 + its HTTP status. A browser offers the subprotocols `covey.v1` and `covey.bearer.TOKEN`.
+
+**Duplex operations** take input while they run, and are a WebSocket alone (any other request gets
+426): after the parameters send each item of input as a message, and `{"end": null}` when there is
+no more. Results come as messages, and `{"end": null}` after the last one. A client that offers
+the subprotocol `covey.msgpack` sends and gets MessagePack in binary messages: no base64.
+
+**Other hosts**: with the header `Covey-Host: NAME` an operation runs on that member, whose answer
+is passed on as it is. `Covey-Host: NAME,NAME`, `Covey-All: 1` and `Covey-Tag: TAG` run it on
+several (`Covey-Parallel` at one time, 16 by default): the answer is a stream of `HostResult`.
 
 **Versions**: a response with an `ETag` can be changed safely by sending it as `If-Match`.
 
@@ -156,20 +166,25 @@ class _Components:
         for item in operations:
             kinds += [self.wires[item.name].body or type(None), item.signature.result]
             kinds += [parameter.annotation for parameter in item.signature.parameters]
+            if item.signature.input is not None:
+                kinds.append(item.signature.input.item)
         made = msgspec.json.schema_components(
-            kinds, schema_hook=schema_hook, ref_template=_REFERENCE
+            [*kinds, HostResult], schema_hook=schema_hook, ref_template=_REFERENCE
         )
         found, definitions = plain_patterns(list(made))
         self.definitions: Schema = dict(sorted(definitions.items()))
         self._bodies: dict[str, Schema] = {}
         self._results: dict[str, Schema] = {}
         self._parameters: dict[tuple[str, str], Schema] = {}
+        self.inputs: dict[str, Schema] = {}
         at = iter(found)
         for item in operations:
             self._bodies[item.name] = next(at)
             self._results[item.name] = next(at)
             for parameter in item.signature.parameters:
                 self._parameters[item.name, parameter.name] = next(at)
+            if item.duplex:
+                self.inputs[item.name] = next(at)
 
     def body(self, operation: Operation) -> Schema:
         """Return the schema of the request's body."""
@@ -223,6 +238,11 @@ def _entry(operation: Operation, schemas: _Components) -> Schema:
     }
     if operation.description:
         entry["description"] = operation.description
+    if operation.duplex:
+        entry["x-covey-websocket"] = {
+            "input": schemas.inputs[operation.name],
+            "output": schemas.result(operation),
+        }
     if wire.body is not None:
         entry["requestBody"] = {
             "required": wire.body_required,
@@ -261,19 +281,25 @@ def _responses(operation: Operation, wire: Wire, schemas: _Components) -> Schema
     if wire.versioned:
         headers["ETag"] = {"$ref": "#/components/headers/ETag"}
     result = schemas.result(operation)
+    found: Schema = {}
+    if operation.duplex:
+        found["101"] = {"description": "The WebSocket is open; see `x-covey-websocket`."}
+        return found | _errors(operation, wire)
     if operation.signature.streams:
         content: Schema = {_EVENTS: {"schema": _events(result)}}
         description = "A stream of events; the schema is that of one event."
     else:
         content = {_JSON: {"schema": result}}
         description = "The result."
-    found: Schema = {"200": {"description": description, "headers": headers, "content": content}}
+    found["200"] = {"description": description, "headers": headers, "content": content}
     if wire.versioned and operation.route.method == "GET":
         found["304"] = {"description": "The version is still the one in If-None-Match."}
-    for status in statuses_of(operation, wire):
-        found[str(status)] = {"$ref": f"#/components/responses/{status}"}
-    found["default"] = {"$ref": "#/components/responses/default"}
-    return found
+    return found | _errors(operation, wire)
+
+
+def _errors(operation: Operation, wire: Wire) -> Schema:
+    names = [*(str(status) for status in statuses_of(operation, wire)), "default"]
+    return {name: {"$ref": f"#/components/responses/{name}"} for name in names}
 
 
 def _events(item: Schema) -> Schema:

@@ -42,6 +42,7 @@ ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {
     413: ("The body or a value is too large.", ("too_large",)),
     415: ("The body is not JSON.", ("unsupported_media_type",)),
     423: ("The node's keys are locked; unlock it first.", ("locked",)),
+    426: ("The operation is a WebSocket alone.", ("upgrade_required",)),
     429: ("Too many requests.", ("rate_limited",)),
     500: ("Covey failed; the log has the details.", ("internal", "failed", "damaged")),
     502: ("Something that Covey depends on could not be reached.", ("unreachable",)),
@@ -69,6 +70,8 @@ def statuses_of(operation: Operation, wire: Wire) -> list[int]:
         found |= _WHEN_CHANGING
     if wire.conditional:
         found.add(412)
+    if operation.duplex:
+        found.add(426)
     return sorted(found)
 
 

@@ -96,6 +96,8 @@ def _section(command: Command, registry: Registry) -> list[str]:
         lines += ["| parameter | in | type | default | meaning |", "|---|---|---|---|---|"]
         lines += [_row(item) for item in command.params]
         lines.append("")
+    if command.duplex:
+        lines += ["Duplex: it takes input while it runs, over HTTP by WebSocket alone.", ""]
     lines += [_result(command), ""]
     if command.result.fields:
         lines += ["| field | type | meaning |", "|---|---|---|"]

@@ -170,3 +170,51 @@ async def break_notes(ctx: Context) -> None:
 async def wait_notes(ctx: Context) -> None:
     """Wait until released."""
     await ctx.service(Notes).released.wait()
+
+
+class Say(msgspec.Struct, frozen=True, tag="say"):
+    """Something to be repeated."""
+
+    data: bytes
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """The end of the talk."""
+
+
+class Echo(msgspec.Struct, frozen=True):
+    """What was said."""
+
+    number: int
+    data: bytes
+
+
+@operation(
+    "note.talk", access=Role.DEVELOPER, effect=Effect.CHANGE, http="POST /api/v1/talk/{name}"
+)
+async def talk(
+    ctx: Context, name: NoteName, *, said: AsyncIterator[Say | Stop], times: int = 1
+) -> AsyncIterator[Echo]:
+    """Repeat what is said."""
+    notes = ctx.service(Notes)
+    try:
+        number = 0
+        async for item in said:
+            if isinstance(item, Stop):
+                raise ConflictError("The talk was stopped.")
+            for _ in range(times):
+                number += 1
+                yield Echo(number, item.data)
+    finally:
+        notes.closed_streams += 1
+
+
+@operation("note.hold", access=Role.DEVELOPER, effect=Effect.CHANGE, http="POST /api/v1/hold")
+async def hold(ctx: Context, *, said: AsyncIterator[Say]) -> int:
+    """Read nothing until released, and then tell how much there was."""
+    notes = ctx.service(Notes)
+    try:
+        await notes.released.wait()
+        return sum([len(item.data) async for item in said])
+    finally:
+        notes.closed_streams += 1

@@ -21,6 +21,7 @@ from covey.errors import LockedError, UnauthenticatedError
 from covey.operations.access import Caller, CallerKind, Role
 from covey.operations.audit import AuditEntry
 from covey.operations.context import Services
+from covey.operations.dispatch import Dispatcher
 from covey.operations.registry import Registry
 from covey.surfaces.http.app import HttpSettings, build_app
 from covey.surfaces.http.metrics import Gauge
@@ -169,7 +170,9 @@ class Running:
 
 @contextmanager
 def running(
-    settings: HttpSettings | None = None, tls: ssl.SSLContext | None = None
+    settings: HttpSettings | None = None,
+    tls: ssl.SSLContext | None = None,
+    dispatcher: Dispatcher | None = None,
 ) -> Iterator[Running]:
     """Run a server for the duration of the block, and stop it gracefully."""
     loop = uvloop.new_event_loop()
@@ -188,6 +191,7 @@ def running(
             authenticator,
             settings=settings or HttpSettings(rate_limit_per_minute=0),
             health=lambda: started[0].state,
+            dispatcher=dispatcher,
             gauges=lambda: started[0].gauges,
         )
         server = HttpServer(app)

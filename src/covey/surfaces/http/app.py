@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from covey.operations.audit import AuditSink
 from covey.operations.context import Services
+from covey.operations.dispatch import Dispatcher, NoOtherHosts
 from covey.operations.registry import Registry
 from covey.surfaces.http.authentication import Authenticator
 from covey.surfaces.http.endpoints import Endpoints, Gate
@@ -43,20 +44,29 @@ def build_app(
     *,
     settings: HttpSettings,
     health: Callable[[], str],
+    dispatcher: Dispatcher | None = None,
     gauges: GaugeProvider = tuple,
     extra_routes: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Return the ASGI app: every operation, the node's own pages, and `extra_routes` before them.
 
     `health` returns the node's state (`ready`, `locked`, …) for `GET /health`; `gauges` is asked
-    for the node's measurements at each `GET /metrics`.
+    for the node's measurements at each `GET /metrics`. Without a `dispatcher` this node is the
+    only host.
     """
     gate = Gate(
         authenticator,
         RateLimits(settings.rate_limit_per_minute),
         FailedAttempts(settings.failed_authentications_per_minute),
     )
-    endpoints = Endpoints(gate, services, audit, settings.max_body_bytes, settings.default_timeout)
+    endpoints = Endpoints(
+        gate,
+        services,
+        audit,
+        settings.max_body_bytes,
+        dispatcher or NoOtherHosts(),
+        settings.default_timeout,
+    )
     metrics = Metrics(gauges)
     rows = [row for name in registry for row in endpoints.rows(registry[name])]
     rows += Pages(gate, registry, metrics, health).rows()

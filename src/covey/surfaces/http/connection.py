@@ -17,13 +17,14 @@ class Connection:
 
     `local` is true on this node's own Unix socket, and `peer_uid` is then the user at its other
     end where the system tells. `stopping` is set when the server begins to stop: whatever is
-    long-lived ends itself then.
+    long-lived ends itself then. `lost` is set when a WebSocket's connection is no more.
     """
 
     local: bool = False
     peer_uid: int | None = None
     certificate: bytes | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def connection_of(scope: Scope) -> Connection:

@@ -78,7 +78,7 @@ def read_message(
     operation: Operation, wire: Wire, path: dict[str, str], data: str
 ) -> msgspec.Struct:
     """Read a WebSocket's first message: every parameter that is not in the path, as JSON."""
-    values = read_lax(path, wire.path) | fields_of(from_json(_checked(data), wire.message))
+    values = read_lax(path, wire.path) | fields_of(from_json(check_json(data), wire.message))
     return operation.signature.arguments(**values)
 
 
@@ -201,10 +201,10 @@ def read_json_body(body: bytes, headers: Headers, wire: Wire) -> dict[str, Any]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequestError("The body is not valid UTF-8.") from error
-    return fields_of(from_json(_checked(text), wire.body))
+    return fields_of(from_json(check_json(text), wire.body))
 
 
-def _checked(text: str) -> bytes:
+def check_json(text: str) -> bytes:
     """Encode JSON unless it holds what parsers disagree on: repeated keys, deep nesting."""
     try:
         json.loads(text, object_pairs_hook=_unique, parse_int=_ignore, parse_float=_ignore)

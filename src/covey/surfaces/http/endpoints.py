@@ -1,10 +1,9 @@
-"""From the registry to the rows of the table: identify, limit, decode, invoke, respond."""
+"""From the registry to the rows of the table: identify, limit, decode, dispatch, respond."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +13,24 @@ from starlette.types import ASGIApp, Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.errors import CoveyError, InvalidRequestError, UnauthenticatedError
-from covey.operations.access import Caller, authorize
+from covey.operations.access import Caller
 from covey.operations.audit import AuditSink
 from covey.operations.context import Context, Services
-from covey.operations.invoke import invoke, stream
+from covey.operations.dispatch import Call, Dispatcher, LocalPlace, Place, Target, fan_out
+from covey.operations.invoke import authorize_early
 from covey.operations.registry import Operation
 from covey.operations.wire import Wire, wire_of
-from covey.surfaces.http.authentication import PROTOCOL_TOKEN, Authenticator, identify
+from covey.surfaces.http.authentication import Authenticator, identify
 from covey.surfaces.http.connection import address_of, connection_of
-from covey.surfaces.http.decode import SlowRequestError, read_arguments, read_message
+from covey.surfaces.http.decode import read_arguments
 from covey.surfaces.http.limits import FailedAttempts, RateLimits
+from covey.surfaces.http.messages import choose_messages
 from covey.surfaces.http.respond import result_response
 from covey.surfaces.http.routing import WEBSOCKET, Row
-from covey.surfaces.http.streaming import EventStream, fail_websocket, send_over_websocket
+from covey.surfaces.http.socket_input import SocketInput
+from covey.surfaces.http.sockets import answer_socket, fail_socket, first_message
+from covey.surfaces.http.streaming import EventStream
+from covey.surfaces.http.target import read_target
 
 REQUEST_ID = "covey.request_id"
 """Where in a scope's state the request's id is."""
@@ -36,8 +40,13 @@ TIMEOUT_HEADER = "covey-timeout"
 
 _SHORTEST = 1.0
 _LONGEST = 3600.0
-_FIRST_MESSAGE_TIMEOUT = 30.0
-_PROTOCOL = "covey.v1"
+
+
+class UpgradeRequiredError(InvalidRequestError):
+    """The operation takes input while it runs, which an HTTP request cannot carry."""
+
+    code = "upgrade_required"
+    http_status = 426
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +81,11 @@ class Endpoints:
     services: Services
     audit: AuditSink
     max_body_bytes: int
+    dispatcher: Dispatcher
     default_timeout: float = 300.0
 
     def rows(self, operation: Operation) -> list[Row]:
-        """Return the operation's row, and for a stream its WebSocket's."""
+        """Return the operation's row, and for a stream or a duplex call its WebSocket's."""
         wire = wire_of(operation)
         route = operation.route
 
@@ -89,7 +99,7 @@ class Endpoints:
         rows = [
             Row(route.method, route.path, operation.access, operation.name, over_http, not streams)
         ]
-        if streams:
+        if streams or operation.duplex:
             rows.append(
                 Row(WEBSOCKET, route.path, operation.access, operation.name, over_websocket)
             )
@@ -99,40 +109,71 @@ class Endpoints:
         self, operation: Operation, wire: Wire, request: Request, params: dict[str, str]
     ) -> Response | ASGIApp:
         caller = self.gate.enter(request.scope)
-        context = self._context(request.scope, caller, streams=operation.signature.streams)
-        arguments = await _decode(
-            operation,
-            caller,
-            lambda: read_arguments(
-                operation, wire, params, request.scope, request.receive, self.max_body_bytes
-            ),
+        target = read_target(request.headers)
+        streams = operation.signature.streams or target.several
+        context = self._context(
+            request.scope, caller, lasting=operation.signature.streams or operation.duplex
         )
-        if operation.signature.streams:
-            items = stream(operation, arguments, context, self.audit)
+        if operation.duplex:
+            authorize_early(operation, context, self.audit)
+            raise UpgradeRequiredError(
+                f"{operation.name} takes input while it runs.",
+                hint="Connect to the same path by WebSocket.",
+            )
+        try:
+            arguments = await read_arguments(
+                operation, wire, params, request.scope, request.receive, self.max_body_bytes
+            )
+        except InvalidRequestError:
+            # Whoever may not call the operation learns that, not what is wrong with the call.
+            authorize_early(operation, context, self.audit)
+            raise
+        call = Call(operation, arguments, context)
+        if streams:
+            items = self._items(call, target)
             return EventStream(items, connection_of(request.scope).stopping, context.remaining())
-        result = await invoke(operation, arguments, context, self.audit)
+        result = await self._place(target).invoke(operation, arguments, context)
         return result_response(result, wire, request.headers, request.method)
 
     async def _websocket(
         self, operation: Operation, wire: Wire, socket: WebSocket, params: dict[str, str]
     ) -> None:
         caller = self.gate.enter(socket.scope)
-        authorize(caller, operation.name, operation.access)
-        context = self._context(socket.scope, caller, streams=True)
-        await socket.accept(subprotocol=_chosen(socket.scope["subprotocols"]))
+        target = read_target(socket.headers)
+        context = self._context(socket.scope, caller, lasting=True)
+        if target.here:
+            authorize_early(operation, context, self.audit)
+        else:
+            self.dispatcher.names(target)
+        messages = choose_messages(socket.scope["subprotocols"])
+        await socket.accept(subprotocol=messages.protocol)
         try:
-            arguments = read_message(operation, wire, params, await _first_message(socket))
-            items = stream(operation, arguments, context, self.audit)
-            stopping = connection_of(socket.scope).stopping
-            await send_over_websocket(socket, items, stopping, context.remaining())
+            arguments = messages.arguments(operation, wire, params, await first_message(socket))
+            given = None
+            if operation.signature.input is not None:
+                lost = connection_of(socket.scope).lost
+                given = SocketInput(socket, messages, operation.signature.input.item, lost)
+            items = self._items(Call(operation, arguments, context, given), target)
+            await answer_socket(socket, messages, items, given, context.remaining())
         except CoveyError as error:
-            await fail_websocket(socket, error)
+            await fail_socket(socket, messages, error)
         except WebSocketDisconnect:
             return
 
-    def _context(self, scope: Scope, caller: Caller, *, streams: bool) -> Context:
+    def _items(self, call: Call, target: Target) -> AsyncGenerator[Any, None]:
+        if not target.several:
+            return call.results(self._place(target))
+        names = self.dispatcher.names(target)
+        return fan_out(call, names, self.dispatcher.place, target.parallel)
+
+    def _place(self, target: Target) -> Place:
+        if target.here:
+            return LocalPlace(self.audit)
+        return self.dispatcher.place(self.dispatcher.names(target)[0])
+
+    def _context(self, scope: Scope, caller: Caller, *, lasting: bool) -> Context:
         seconds = _timeout(scope)
-        if seconds is None and not streams:
+        if seconds is None and not lasting:
             seconds = self.default_timeout
         return Context(
             caller=caller,
@@ -140,15 +181,6 @@ class Endpoints:
             request_id=scope["state"][REQUEST_ID],
             deadline=None if seconds is None else time.monotonic() + seconds,
         )
-
-
-async def _decode(operation: Operation, caller: Caller, read: Callable[[], Any]) -> Any:
-    """Read the arguments; whoever may not call the operation learns that, not what is wrong."""
-    try:
-        return await read()
-    except InvalidRequestError:
-        authorize(caller, operation.name, operation.access)
-        raise
 
 
 def _timeout(scope: Scope) -> float | None:
@@ -165,29 +197,3 @@ def _timeout(scope: Scope) -> float | None:
             f"{TIMEOUT_HEADER} must be a number of seconds, {_SHORTEST:.0f} to {_LONGEST:.0f}."
         )
     return seconds
-
-
-def _chosen(offered: list[str]) -> str | None:
-    """Answer a client that offers subprotocols with ours, and never with its token."""
-    if _PROTOCOL in offered:
-        return _PROTOCOL
-    if any(item.startswith(PROTOCOL_TOKEN) for item in offered):
-        raise InvalidRequestError(
-            "A token was offered as a subprotocol without the protocol itself.",
-            hint=f"Offer {_PROTOCOL} too.",
-        )
-    return None
-
-
-async def _first_message(socket: WebSocket) -> str:
-    try:
-        async with asyncio.timeout(_FIRST_MESSAGE_TIMEOUT):
-            message = await socket.receive()
-    except TimeoutError as error:
-        raise SlowRequestError("The arguments did not arrive.") from error
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1000))
-    text = message.get("text")
-    if not isinstance(text, str):
-        raise InvalidRequestError("The arguments must be a text message that holds JSON.")
-    return text

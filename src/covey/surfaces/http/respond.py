@@ -13,6 +13,7 @@ from covey.operations.codec import to_json
 from covey.operations.wire import VERSION, Wire
 
 _JSON = "application/json"
+_UPGRADE_REQUIRED = 426
 _SURE = re.compile(r"[\x21\x23-\x7e]+\Z")
 
 
@@ -32,18 +33,21 @@ def _names(values: list[str], tag: str) -> bool:
     return tag in given or "*" in given
 
 
-def envelope(error: CoveyError) -> bytes:
-    """Encode an error as every surface shows it."""
-    return to_json(
-        {
-            "error": {
-                "code": error.code,
-                "message": error.message,
-                "hint": error.hint,
-                "details": dict(error.details),
-            }
+def error_form(error: CoveyError) -> dict[str, object]:
+    """Return an error as every surface shows it."""
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "details": dict(error.details),
         }
-    )
+    }
+
+
+def envelope(error: CoveyError) -> bytes:
+    """Encode an error as JSON."""
+    return to_json(error_form(error))
 
 
 def error_response(error: CoveyError, extra: dict[str, str] | None = None) -> Response:
@@ -51,6 +55,8 @@ def error_response(error: CoveyError, extra: dict[str, str] | None = None) -> Re
     headers = dict(extra or {})
     if isinstance(error, UnauthenticatedError):
         headers["www-authenticate"] = 'Bearer realm="covey"'
+    if error.http_status == _UPGRADE_REQUIRED:
+        headers["upgrade"] = "websocket"
     if isinstance(error, RateLimitedError) and "retry_after" in error.details:
         headers["retry-after"] = str(error.details["retry_after"])
     return Response(envelope(error), error.http_status, headers, _JSON)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from covey.errors import ConflictError, InvalidRequestError, RefusedError, StorageError
 from covey.surfaces.http.protocol import ConnectionProtocol
+from covey.surfaces.http.socket_protocol import SocketProtocol
 
 _BACKLOG = 512
 _KEEP_ALIVE = 75
@@ -43,7 +43,7 @@ class HttpServer:
     def __init__(self, app: ASGIApp, *, max_websocket_bytes: int = 4 * 1024 * 1024) -> None:
         self._config = Config(
             app,
-            ws=WebSocketsSansIOProtocol,
+            ws=SocketProtocol,
             ws_max_size=max_websocket_bytes,
             ws_ping_interval=_PING_INTERVAL,
             ws_ping_timeout=_PING_INTERVAL,

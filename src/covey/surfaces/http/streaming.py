@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.errors import CoveyError, DeadlineExceededError, UnreachableError
 from covey.operations.codec import to_json
@@ -18,8 +17,6 @@ HEARTBEAT = 15.0
 """Seconds between comments on a silent event stream, so that no proxy takes it for dead."""
 
 _PATIENCE = 1.0
-_CLOSE_BASE = 4000
-_NORMAL = 1000
 
 Items = AsyncGenerator[Any, None]
 
@@ -32,7 +29,7 @@ async def race(
 ) -> None:
     """Run `work` until it ends, the client is `gone`, the server stops or the time is over.
 
-    Raises what `work` raises, `UnreachableError` when the server stops, and
+    Raises what `work` or `gone` raises, `UnreachableError` when the server stops, and
     `DeadlineExceededError` after `seconds`.
     """
     working = asyncio.ensure_future(work)
@@ -47,6 +44,8 @@ async def race(
         await asyncio.gather(*tasks, return_exceptions=True)
     if not working.cancelled():
         working.result()
+    elif not leaving.cancelled() and (fault := leaving.exception()) is not None:
+        raise fault
     elif not halting.cancelled():
         raise UnreachableError("The node is stopping.", hint="Connect again when it is back.")
     elif leaving.cancelled():
@@ -115,35 +114,4 @@ _START: Message = {
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def send_over_websocket(
-    socket: WebSocket, items: Items, stopping: asyncio.Event, seconds: float | None
-) -> None:
-    """Send each item as a message and close; raises what the operation raises.
-
-    Nothing more is expected of the client, and whatever it sends is ignored.
-    """
-
-    async def work() -> None:
-        async with aclosing(items) as found:
-            async for item in found:
-                await socket.send_text(to_json(item).decode())
-        await socket.close(_NORMAL)
-
-    await race(work(), _left(socket), stopping, seconds)
-
-
-async def fail_websocket(socket: WebSocket, error: CoveyError) -> None:
-    """Send the envelope of an error and close with 4000 + its HTTP status."""
-    try:
-        await socket.send_text(envelope(error).decode())
-        await socket.close(_CLOSE_BASE + error.http_status, error.code)
-    except (WebSocketDisconnect, RuntimeError):
-        return
-
-
-async def _left(socket: WebSocket) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
         pass
