@@ -102,7 +102,7 @@ def test_a_description_tells_the_source(file: Path):
             "env.op_command",
             0,
         ),
-        ('[server]\nadvertise = [\n "a:1",\n # x\n]\nmode = 1\n', 6, "server.mode", None),
+        ('[server]\nadvertise = [\n "a:1",\n # x\n]\nzzz = 1\n', 6, "server.zzz", None),
         ("[server.listen]\na = 1\n", 1, "server.listen", 0),
         ("[[node]]\nname = 1\n", 1, "node", 0),
     ],

@@ -18,8 +18,10 @@ from covey.settings_values import (
     absolute_path,
     address,
     choice,
+    flag,
     listing,
     nearest,
+    node_url,
     parse_address,
     parse_duration,
     parse_size,
@@ -77,6 +79,43 @@ class ServerSettings(msgspec.Struct, frozen=True):
             listing(address(default_port=DEFAULT_PORT)),
         ),
     ] = ()
+    mode: Annotated[
+        str,
+        Key(
+            "Whether this machine serves its LAN while the cloud is away: if need be, by "
+            "preference, or never.",
+            choice("auto", "server-preferred", "client-only"),
+        ),
+    ] = "auto"
+
+
+class ClientSettings(msgspec.Struct, frozen=True):
+    """Which node this one holds on to."""
+
+    enable_cloud: Annotated[bool, Key("Hold on to the node at client.cloud_url.", flag())] = True
+    cloud_url: Annotated[
+        str,
+        Key(
+            "The member that is always on; empty means there is none.",
+            node_url(default_port=DEFAULT_PORT),
+        ),
+    ] = ""
+    enable_lan: Annotated[
+        bool, Key("Hold on to a server of the LAN while the cloud is away, or be it.", flag())
+    ] = True
+
+
+class DiscoverySettings(msgspec.Struct, frozen=True):
+    """Where members are looked for besides the fleet's own records."""
+
+    mdns: Annotated[
+        bool, Key("Announce this node on its LANs and hear the others' (mDNS).", flag())
+    ] = True
+    tailscale: Annotated[bool, Key("Ask Tailscale for the machines of the tailnet.", flag())] = True
+    tailscale_socket: Annotated[
+        str,
+        Key("The socket of tailscaled; empty means its usual place.", absolute_path(or_none=True)),
+    ] = ""
 
 
 class ApiSettings(msgspec.Struct, frozen=True):
@@ -130,6 +169,14 @@ class FleetSettings(msgspec.Struct, frozen=True):
             listing(address(default_port=DEFAULT_PORT)),
         ),
     ] = ()
+    shared_secret_file: Annotated[
+        str,
+        Key(
+            "A file with a secret that peers must know besides having a certificate; empty "
+            "means none.",
+            absolute_path(or_none=True),
+        ),
+    ] = ""
 
 
 class EnvSettings(msgspec.Struct, frozen=True):
@@ -154,6 +201,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     node: NodeSettings = NodeSettings()
     server: ServerSettings = ServerSettings()
+    client: ClientSettings = ClientSettings()
+    discovery: DiscoverySettings = DiscoverySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()

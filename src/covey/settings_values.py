@@ -100,6 +100,23 @@ def choice(*allowed: str) -> Kind:
     )
 
 
+def flag() -> Kind:
+    """Accept true or false."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+    def from_text(value: str) -> bool:
+        if value.strip().lower() not in words:
+            raise ValueError(f"{value!r} is not true or false")
+        return words[value.strip().lower()]
+
+    def from_toml(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{_show(value)} is not true or false")  # noqa: TRY004
+        return value
+
+    return Kind("true or false", from_toml, from_text)
+
+
 def whole(low: int, high: int) -> Kind:
     """Accept a whole number within bounds."""
 
@@ -172,10 +189,24 @@ def address(*, default_port: int | None = None) -> Kind:
     return Kind("ADDRESS:PORT", lambda value: read(_expect_text(value, "text in quotes")), read)
 
 
-def absolute_path() -> Kind:
-    """Accept an absolute path; `~` stands for the home directory."""
+def node_url(*, default_port: int) -> Kind:
+    """Accept `host`, `host:port` or `https://host:port`, kept as an address; empty means none."""
 
     def read(value: str) -> str:
+        place = value.strip().removeprefix("https://").removesuffix("/")
+        return str(parse_address(place, default_port=default_port)) if place else ""
+
+    return Kind(
+        "https://HOST:PORT or ADDRESS", lambda value: read(_expect_text(value, "text")), read
+    )
+
+
+def absolute_path(*, or_none: bool = False) -> Kind:
+    """Accept an absolute path; `~` stands for the home directory, empty text for no file."""
+
+    def read(value: str) -> str:
+        if or_none and not value:
+            return ""
         try:
             expanded = Path(value).expanduser()
         except RuntimeError as error:
