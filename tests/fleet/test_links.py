@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.errors import UnreachableError
+from covey.fleet.discovery import Source, Target
 from covey.fleet.links import Direction, Links, prefers, retry_delay
+from covey.fleet.pulse import Pulse
 from covey.store.api import NodeId
 
 A = NodeId("a" * 32)
@@ -35,6 +37,13 @@ class MemoryChannel:
     async def receive(self) -> bytes:
         await self.closed.wait()
         raise UnreachableError("closed")
+
+    async def ping(self) -> None:
+        await self.closed.wait()
+        raise UnreachableError("closed")
+
+    def abort(self) -> None:
+        self.closed.set()
 
     async def close(self) -> None:
         self.closed.set()
@@ -69,8 +78,9 @@ class NetworkDialer:
 
 
 async def run_until_closed(channel: object) -> None:
-    assert isinstance(channel, MemoryChannel)
-    await channel.closed.wait()
+    assert isinstance(channel, Pulse)
+    with pytest.raises(UnreachableError):
+        await channel.receive()
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -89,7 +99,7 @@ def scenario(body: Callable[[Network, Links, Links, set[NodeId]], Awaitable[None
                 me,
                 network.dialer(me),
                 run_until_closed,
-                addresses=lambda: dials,
+                targets=lambda: [Target(address, Source.MANUAL) for address in dials],
                 is_member=lambda peer: peer in members,
             )
 

@@ -39,11 +39,15 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     addresses: tuple[str, ...] = ()
     os: str = ""
     covey_version: str = ""
+    tailscale: str = ""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class HostRecord(msgspec.Struct, frozen=True):
-    """One machine; `node_id` is null if it is no member. `version` is the record's version."""
+    """One machine; `node_id` is null if it is no member. `version` is the record's version.
+
+    `tailscale` is its name in its tailnet, or its address there.
+    """
 
     name: str
     node_id: str | None
@@ -51,6 +55,7 @@ class HostRecord(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     os: str
     covey_version: str
+    tailscale: str
     fields: dict[str, str]
     version: str
 
@@ -150,6 +155,7 @@ class HostRecords:
             addresses or (present.addresses if present is not None else ()),
             machine.os,
             machine.covey_version,
+            machine.tailscale,
             fields,
         )
         if present is not None and other is None and _stored(present) == stored:
@@ -247,6 +253,7 @@ def _stored(host: HostRecord) -> _Stored:
         host.addresses,
         host.os,
         host.covey_version,
+        host.tailscale,
         host.fields,
     )
 
@@ -259,6 +266,7 @@ def _view(stored: _Stored, version: str) -> HostRecord:
         stored.addresses,
         stored.os,
         stored.covey_version,
+        stored.tailscale,
         stored.fields,
         version,
     )

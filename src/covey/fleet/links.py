@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from covey.errors import CoveyError
+from covey.errors import CoveyError, UnreachableError
+from covey.fleet.discovery import Source, Target
+from covey.fleet.pulse import LinkChannel, Pulse
 from covey.store.api import NodeId
 from covey.store.ports import Channel
 
 _log = logging.getLogger("covey.fleet.links")
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 60.0
+_URGENT_DELAY_S = 1.5
 _PARTING_S = 0.5
+_MEET_S = 5.0
+_POLL_S = 0.02
 
 
 class Direction(StrEnum):
@@ -32,7 +37,7 @@ class Direction(StrEnum):
 class Dialer(Protocol):
     """Opens a channel to a member; raises `UnreachableError` or `RefusedError`."""
 
-    async def dial(self, address: str) -> Channel:
+    async def dial(self, address: str) -> LinkChannel:
         """Connect to `host:port` and prove both identities."""
 
 
@@ -45,28 +50,40 @@ class SessionRunner(Protocol):
 
 @dataclass(slots=True)
 class Link:
-    """One open session with a peer."""
+    """One open session with a peer; `source` told of its address, None if the peer called."""
 
     peer: NodeId
     direction: Direction
-    channel: Channel
+    channel: LinkChannel
     address: str
+    source: Source | None = None
     since: float = field(default_factory=time.time)
+    pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.channel)
 
 
 @dataclass(slots=True)
 class Route:
     """An address that is dialled, and how that goes."""
 
-    address: str
+    target: Target
     last_error: str | None = None
     failures: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def address(self) -> str:
+        """The address."""
+        return self.target.address
 
-def retry_delay(failures: int, draw: Callable[[], float] = random.random) -> float:
+
+def retry_delay(
+    failures: int, draw: Callable[[], float] = random.random, longest: float = _LONGEST_DELAY_S
+) -> float:
     """Seconds before the next try: doubling, capped, with full jitter of its upper half."""
-    ceiling = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(failures, 10))
+    ceiling = min(longest, _FIRST_DELAY_S * 2.0 ** min(failures, 10))
     return float(ceiling * (0.5 + draw() / 2))
 
 
@@ -78,7 +95,8 @@ def prefers(me: NodeId, peer: NodeId, direction: Direction) -> bool:
 class Links:
     """Keeps at most one session with each member, over whichever address answers.
 
-    `addresses` is asked anew on each `refresh`; `is_member` decides who may stay connected.
+    `targets` is asked anew on each `refresh`; `is_member` decides who may stay connected. Whoever
+    is held on to is dialled without long pauses, and its connection is tested each second.
     """
 
     def __init__(
@@ -87,14 +105,17 @@ class Links:
         dialer: Dialer,
         run: SessionRunner,
         *,
-        addresses: Callable[[], Iterable[str]],
+        targets: Callable[[], Iterable[Target]],
         is_member: Callable[[NodeId], bool],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._me = me
         self._dialer = dialer
         self._run = run
-        self._addresses = addresses
+        self._targets = targets
         self._is_member = is_member
+        self._changed = changed
+        self._held: NodeId | None = None
         self._links: dict[NodeId, Link] = {}
         self._routes: dict[str, Route] = {}
         self._peer_at: dict[str, NodeId] = {}
@@ -119,11 +140,14 @@ class Links:
         """Dial what is newly known, forget what is gone, drop peers that are members no more."""
         if self._closing:
             return
-        wanted = set(self._addresses())
-        for address in wanted - self._routes.keys():
-            self._routes[address] = Route(address)
+        wanted = {target.address: target for target in self._targets()}
+        for address, target in wanted.items():
+            if address in self._routes:
+                self._routes[address].target = target
+                continue
+            self._routes[address] = Route(target)
             self._tasks[address] = asyncio.create_task(self._keep(self._routes[address]))
-        for address in self._routes.keys() - wanted:
+        for address in self._routes.keys() - wanted.keys():
             self._routes.pop(address)
             self._tasks.pop(address).cancel()
         for link in self.open_links:
@@ -136,7 +160,48 @@ class Links:
             route.failures = 0
             route.wake.set()
 
-    async def accept(self, channel: Channel, address: str) -> None:
+    def hold_on_to(self, peer: NodeId | None) -> None:
+        """Keep close to one peer, and to no other any more."""
+        self._held = peer
+        for link in self._links.values():
+            link.pulse.quicken(fast=self._is_urgent(link))
+        if peer is not None and peer not in self._links:
+            self._wake_routes_to(peer)
+
+    def link_with(self, peer: NodeId) -> Link | None:
+        """Return the open session with a peer."""
+        return self._links.get(peer)
+
+    def last_error(self, addresses: Iterable[str]) -> str | None:
+        """Return why the first of some addresses that failed did so."""
+        routes = (self._routes.get(address) for address in addresses)
+        return next((item.last_error for item in routes if item and item.last_error), None)
+
+    async def meet(self, address: str) -> NodeId:
+        """Dial an address that is among the targets now, and return who answers there.
+
+        Raises `UnreachableError` with the reason if nobody does in time.
+        """
+        self.refresh()
+        route = self._routes.get(address)
+        if route is None:
+            raise UnreachableError(f"{address} is this machine itself.")
+        route.failures = 0
+        route.wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MEET_S):
+                while not self._has_met(route):  # noqa: ASYNC110 - routes tell nobody
+                    await asyncio.sleep(_POLL_S)
+        found = self._peer_at.get(address)
+        if found is None:
+            raise UnreachableError(route.last_error or f"{address} did not answer in time.")
+        return found
+
+    def _has_met(self, route: Route) -> bool:
+        peer = self._peer_at.get(route.address)
+        return peer == self._me or peer in self._links or route.last_error is not None
+
+    async def accept(self, channel: LinkChannel, address: str) -> None:
         """Run a session that a peer opened; returns when it ends."""
         await self._session(Link(channel.peer, Direction.IN, channel, address))
 
@@ -152,11 +217,34 @@ class Links:
     async def _keep(self, route: Route) -> None:
         while True:
             route.wake.clear()
-            peer = self._peer_at.get(route.address)
+            peer = self._peer_of(route)
             if peer is None or (peer != self._me and peer not in self._links):
                 await self._try(route)
+            longest = _URGENT_DELAY_S if self._wanted_soon(route) else _LONGEST_DELAY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(route.wake.wait(), retry_delay(route.failures))
+                await asyncio.wait_for(
+                    route.wake.wait(), retry_delay(route.failures, longest=longest)
+                )
+
+    def _peer_of(self, route: Route) -> NodeId | None:
+        """Return who answered there, or else who is said to be there.
+
+        The cloud's address is dialled until somebody answered: nobody but it knows who it is.
+        """
+        return self._peer_at.get(route.address) or (
+            None if route.target.urgent else route.target.peer
+        )
+
+    def _wanted_soon(self, route: Route) -> bool:
+        return route.target.urgent or (
+            self._held is not None and self._peer_of(route) == self._held
+        )
+
+    def _is_urgent(self, link: Link) -> bool:
+        return link.peer == self._held or any(
+            route.target.urgent and self._peer_at.get(route.address) == link.peer
+            for route in self._routes.values()
+        )
 
     async def _try(self, route: Route) -> None:
         started = time.monotonic()
@@ -167,7 +255,10 @@ class Links:
                 await channel.close()
                 return
             route.last_error = None
-            await self._session(Link(channel.peer, Direction.OUT, channel, route.address))
+            target = route.target
+            await self._session(
+                Link(channel.peer, Direction.OUT, channel, target.address, target.source)
+            )
         except CoveyError as error:
             if route.last_error != error.message:
                 _log.info("peer at %s: %s", route.address, error.message)
@@ -188,12 +279,17 @@ class Links:
             await self._drop(present)
         self._links[link.peer] = link
         _log.info("session with %s opened (%s, %s)", link.peer[:8], link.direction, link.address)
+        link.pulse.quicken(fast=self._is_urgent(link))
+        beating = asyncio.create_task(link.pulse.beat(self._changed))
+        self._changed()
         try:
-            await self._run(link.channel)
+            await self._run(link.pulse)
         finally:
+            beating.cancel()
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
             _log.info("session with %s ended", link.peer[:8])
+            self._changed()
             await link.channel.close()
             self._wake_routes_to(link.peer)
 
@@ -204,9 +300,8 @@ class Links:
         return prefers(self._me, fresh.peer, present.direction)
 
     def _wake_routes_to(self, peer: NodeId) -> None:
-        for address, known in self._peer_at.items():
-            route = self._routes.get(address)
-            if known == peer and route is not None:
+        for route in self._routes.values():
+            if self._peer_of(route) == peer:
                 route.failures = 0
                 route.wake.set()
 

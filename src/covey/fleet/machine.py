@@ -26,9 +26,10 @@ class Machine(msgspec.Struct, frozen=True):
     hostname: Annotated[str, Meta(max_length=255)] = ""
     os: Annotated[str, Meta(max_length=255)] = ""
     covey_version: Annotated[str, Meta(max_length=64)] = ""
+    tailscale: Annotated[str, Meta(max_length=255)] = ""
 
 
-def this_machine(name: str = "") -> Machine:
+def this_machine(name: str = "", tailscale: str = "") -> Machine:
     """Describe this machine; without a name it takes its host name."""
     hostname = socket.gethostname()
     try:
@@ -36,7 +37,8 @@ def this_machine(name: str = "") -> Machine:
     except PackageNotFoundError:
         covey_version = ""
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
-    return Machine(check_name(name or suggest_name(hostname)), hostname, system, covey_version)
+    chosen = check_name(name or suggest_name(hostname))
+    return Machine(chosen, hostname, system, covey_version, tailscale)
 
 
 def check_name(name: str) -> str:

@@ -19,8 +19,37 @@ class NodeState(StrEnum):
     REMOVED = "removed"
 
 
+class Peer(msgspec.Struct, frozen=True):
+    """Another member as this node sees it.
+
+    `source` is what knew the address that the connection runs over, `route` is direct or relayed,
+    and `round_trip_ms` how long it takes to be answered.
+    """
+
+    node_id: str
+    name: str | None
+    kind: str
+    state: str
+    address: str | None
+    direction: str | None
+    source: str | None
+    route: str | None
+    round_trip_ms: float | None
+    connected_at: str | None
+    last_seen_at: str | None
+    clock_skew_ms: int | None
+    entries_sent: int
+    entries_received: int
+    entries_behind: int
+    last_error: str | None
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
-    """A node at one moment; what only an unlocked node knows is null while it is locked."""
+    """A node at one moment; what only an unlocked node knows is null while it is locked.
+
+    `upstream` is what it holds on to: the cloud, the LAN's server, itself (serving), or nothing.
+    `fleet` is there if it was asked for.
+    """
 
     state: NodeState
     name: str | None
@@ -37,11 +66,13 @@ class NodeStatus(msgspec.Struct, frozen=True):
     home: str
     members: int | None
     peers_connected: int | None
+    upstream: str | None
     entries: int | None
     conflicts: int | None
     database_bytes: int | None
     certificate_expires_at: str | None
     warnings: list[str]
+    fleet: list[Peer] | None = None
 
 
 class CheckState(StrEnum):
@@ -59,24 +90,6 @@ class Check(msgspec.Struct, frozen=True):
     state: CheckState
     message: str
     fix: str | None = None
-
-
-class Peer(msgspec.Struct, frozen=True):
-    """Another member as this node sees it."""
-
-    node_id: str
-    name: str | None
-    kind: str
-    state: str
-    address: str | None
-    direction: str | None
-    connected_at: str | None
-    last_seen_at: str | None
-    clock_skew_ms: int | None
-    entries_sent: int
-    entries_received: int
-    entries_behind: int
-    last_error: str | None
 
 
 class SyncReport(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from covey.fleet.node import (
     Done,
     LogLine,
     NodeActions,
+    NodeState,
     NodeStatus,
     Peer,
     SyncReport,
@@ -29,11 +30,21 @@ from covey.operations.secret import Secret
     access=Role.VIEWER,
     effect=Effect.READ,
     http="GET /api/v1/node",
-    examples=("status", "status --json"),
+    examples=("status", "status --fleet", "status --json"),
 )
-async def status(ctx: Context) -> NodeStatus:
+async def status(
+    ctx: Context,
+    *,
+    fleet: Annotated[
+        bool, msgspec.Meta(description="Also the connection to each other machine.")
+    ] = False,
+) -> NodeStatus:
     """Show what this node is and how it is."""
-    return ctx.service(NodeActions).status()
+    actions = ctx.service(NodeActions)
+    found = actions.status()
+    if not fleet or found.state is NodeState.LOCKED:
+        return found
+    return msgspec.structs.replace(found, fleet=actions.peers())
 
 
 @operation(

@@ -44,6 +44,7 @@ class FleetNodeDetails(msgspec.Struct, frozen=True):
     hostname: str
     os: str
     covey_version: str
+    tailscale: str
     fields: dict[str, str]
     version: str
 
@@ -190,9 +191,15 @@ def show_node(core: FleetCore, name: str) -> FleetNodeDetails:
         host = core.hosts.of_member(member.node_id) if core.reads_hosts else None
         node = member_view(core, member, host)
     if host is None:
-        return FleetNodeDetails(node, "", "", "", {}, "")
+        return FleetNodeDetails(node, "", "", "", "", {}, "")
     return FleetNodeDetails(
-        node, host.hostname, host.os, host.covey_version, host.fields, host.version
+        node,
+        host.hostname,
+        host.os,
+        host.covey_version,
+        host.tailscale,
+        host.fields,
+        host.version,
     )
 
 

@@ -36,7 +36,7 @@ from covey.operations.secret import Secret
 from covey.paths import LOCAL_TCP_PORT, Paths
 from covey.settings import LoadedSettings, describe, load
 from covey.surfaces.http.app import HttpSettings, build_app
-from covey.surfaces.http.connection import connection_of
+from covey.surfaces.http.connection import connection_of, wire_of
 from covey.surfaces.http.metrics import Gauge
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp, bind_unix
 from covey.surfaces.peer.endpoints import peer_routes
@@ -137,7 +137,9 @@ class Daemon:
 
     def _app(self) -> ASGIApp:
         settings = self._loaded.settings
-        port = PeerPort(lambda: self._opened().fleet, lambda: self._opened().links)
+        port = PeerPort(
+            lambda: self._opened().fleet, lambda: self._opened().links, lambda: self._opened().gate
+        )
         return build_app(
             self._registry,
             self._frame.services,
@@ -149,7 +151,9 @@ class Daemon:
             ),
             health=lambda: self._state().value,
             gauges=self._gauges,
-            extra_routes=peer_routes(port, lambda scope: connection_of(dict(scope)).certificate),
+            extra_routes=peer_routes(
+                port, lambda scope: connection_of(dict(scope)).certificate, wire_of
+            ),
         )
 
     def _offer(self) -> None:

@@ -6,11 +6,18 @@ from types import ModuleType
 
 from covey.env import exchange_operations
 from covey.env import operations as env_operations
-from covey.fleet import audit_operations, node_operations, operations, token_operations
+from covey.fleet import (
+    audit_operations,
+    discovery_operations,
+    node_operations,
+    operations,
+    token_operations,
+)
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
     node_operations,
     operations,
+    discovery_operations,
     env_operations,
     exchange_operations,
     token_operations,

@@ -34,6 +34,7 @@ from covey.fleet.links import Links
 from covey.fleet.live_keys import LiveKeys
 from covey.fleet.machine import this_machine
 from covey.fleet.membership import FleetService
+from covey.fleet.neighbourhood import Neighbourhood
 from covey.fleet.roster_store import FleetRoster
 from covey.fleet.tokens import Tokens
 from covey.operations.context import Services
@@ -50,6 +51,7 @@ from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.surfaces.peer.dial import PeerClient
 from covey.wiring.addresses import reachable_addresses
 from covey.wiring.database import OpenedDatabase
+from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
 from covey.wiring.seed import Seed, SeedFile
 from covey.wiring.tls import TlsContexts, TlsIdentity
@@ -134,18 +136,32 @@ class OpenNode:
             if self.is_relay
             else EnvRenderer(self.env, RenderedDirectory(frame.paths.rendered_dir))
         )
+        self.gate = make_gate(self.keys.node_id, settings)
+        self.neighbourhood = make_neighbourhood(
+            self.fleet.core,
+            settings,
+            own_addresses=self.own_addresses,
+            seeded=lambda: self._seeded.addresses,
+            announce=self._announce_now,
+        )
         self.links = Links(
             self.keys.node_id,
-            RenewingDialer(PeerClient(lambda: self.tls.client, self.fleet.member), self.get_fleet),
+            RenewingDialer(
+                PeerClient(lambda: self.tls.client, self.fleet.member, lambda: self.gate),
+                self.get_fleet,
+            ),
             self._exchange,
-            addresses=self._dialled,
+            targets=self.neighbourhood.targets,
             is_member=self._is_member,
+            changed=self.neighbourhood.links_changed,
         )
+        self.neighbourhood.attach(self.links)
         self.exchanges: dict[NodeId, Exchange] = {}
         self.listening: list[str] = []
         self._server: HttpServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stale = asyncio.Event()
+        self._announced = False
         self._endings: list[Callable[[], None]] = []
 
     def get_fleet(self) -> FleetService:
@@ -172,6 +188,7 @@ class OpenNode:
                 self.store.records.subscribe(self._records_changed),
             ]
             self.links.refresh()
+            self.neighbourhood.start()
             self._tasks = [
                 asyncio.create_task(self._follow_roster()),
                 asyncio.create_task(self._announce()),
@@ -193,6 +210,7 @@ class OpenNode:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.neighbourhood.close()
         for exchange in list(self.exchanges.values()):
             exchange.stop()
         await self.links.close()
@@ -229,6 +247,7 @@ class OpenNode:
     def _offer(self) -> None:
         services = self._frame.services
         services.provide(FleetService, self.fleet)
+        services.provide(Neighbourhood, self.neighbourhood)
         offered: list[tuple[type, object]] = [
             (EnvService, self.env),
             (SecretScans, SecretScans(FilesToScan())),
@@ -243,7 +262,7 @@ class OpenNode:
                 services.provide(kind, service)
 
     def _withdraw(self) -> None:
-        for kind in (FleetService, *_OF_MEMBERS):
+        for kind in (FleetService, Neighbourhood, *_OF_MEMBERS):
             self._frame.services.withdraw(kind)
 
     async def _exchange(self, channel: Channel) -> None:
@@ -255,15 +274,6 @@ class OpenNode:
         finally:
             if self.exchanges.get(channel.peer) is exchange:
                 del self.exchanges[channel.peer]
-
-    def _dialled(self) -> set[str]:
-        own = set(self.own_addresses())
-        wanted = set(self._frame.settings.fleet.peers)
-        known = self.fleet.member_addresses()
-        wanted.update(known)
-        if self.is_relay or not known:
-            wanted.update(self._seeded.addresses)
-        return wanted - own if self.is_member else set()
 
     def _is_member(self, node_id: NodeId) -> bool:
         member = self.roster.roster.members.get(node_id)
@@ -305,6 +315,7 @@ class OpenNode:
             await _tolerate(self.fleet.maintain)
             await _tolerate(self.store.keys_changed)
             await _tolerate(self.store.trust_changed)
+            self.neighbourhood.members_changed()
             self.links.refresh()
             with contextlib.suppress(CoveyError):
                 self._write_seed()
@@ -318,13 +329,22 @@ class OpenNode:
         alone = len(self.roster.roster.present) < 2  # noqa: PLR2004 - this node and another
         while not alone and time.monotonic() < until and not self._caught_up():  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
+        await self.neighbourhood.look()
+        self._announced = True
+        await self._announce_now()
+        self.links.refresh()
+
+    async def _announce_now(self) -> None:
+        """Record where this machine is now, unless it still waits to catch up."""
+        if not self._announced:
+            return
 
         async def announce() -> None:
-            machine = this_machine(self.keys.secrets.name)
-            await self.fleet.announce(machine, tuple(self.own_addresses()))
+            machine = this_machine(self.keys.secrets.name, self.neighbourhood.tailscale_name)
+            own = [*self.own_addresses(), *self.neighbourhood.tailnet_addresses]
+            await self.fleet.announce(machine, tuple(dict.fromkeys(own)))
 
         await _tolerate(announce)
-        self.links.refresh()
 
     def _caught_up(self) -> bool:
         stats = [exchange.stats() for exchange in self.exchanges.values()]

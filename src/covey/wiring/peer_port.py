@@ -12,11 +12,11 @@ from covey.errors import CoveyError, RefusedError, UnauthenticatedError
 from covey.fleet.authority import fingerprint
 from covey.fleet.links import Links
 from covey.fleet.membership import FleetService
+from covey.fleet.pulse import LinkChannel
 from covey.store.api import NodeId
-from covey.store.ports import Channel
 from covey.surfaces.peer.dial import DialledChannel, PeerClient
 from covey.surfaces.peer.requests import fetch_authority, post
-from covey.surfaces.peer.service import RENEW_PATH, PeerChannel
+from covey.surfaces.peer.service import RENEW_PATH, Gate, PeerChannel
 
 _log = logging.getLogger("covey.peers")
 
@@ -29,6 +29,8 @@ class TypedChannel:
         self.send = channel.send
         self.receive = channel.receive
         self.close = channel.close
+        self.ping = channel.ping
+        self.abort = channel.abort
 
     @property
     def peer(self) -> NodeId:
@@ -39,9 +41,19 @@ class TypedChannel:
 class PeerPort:
     """Implements the peer surface's `PeerService` on whatever node is open now."""
 
-    def __init__(self, fleet: Callable[[], FleetService], links: Callable[[], Links]) -> None:
+    def __init__(
+        self,
+        fleet: Callable[[], FleetService],
+        links: Callable[[], Links],
+        gate: Callable[[], Gate],
+    ) -> None:
         self._fleet = fleet
         self._links = links
+        self._gate = gate
+
+    def gate(self) -> Gate:
+        """Return what a member must prove besides its certificate."""
+        return self._gate()
 
     def authority(self) -> bytes:
         """Return the trusted CA certificates as PEM; public."""
@@ -79,7 +91,7 @@ class RenewingDialer:
         self._client = client
         self._fleet = fleet
 
-    async def dial(self, address: str) -> Channel:
+    async def dial(self, address: str) -> LinkChannel:
         """Connect to `host:port` and prove both identities."""
         try:
             return _typed(await self._client.dial(address))
@@ -119,5 +131,5 @@ async def pinned_authority(address: str, wanted: bytes) -> bytes:
     )
 
 
-def _typed(channel: DialledChannel) -> Channel:
+def _typed(channel: DialledChannel) -> LinkChannel:
     return TypedChannel(channel)

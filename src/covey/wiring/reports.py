@@ -13,10 +13,12 @@ from covey.env.model import COLLECTION as VARIABLES
 from covey.fleet.authority import read_certificate
 from covey.fleet.hosts import COLLECTION as HOSTS
 from covey.fleet.keyring import Keyring
+from covey.fleet.links import Link
 from covey.fleet.machine import this_machine
 from covey.fleet.node import NodeState, NodeStatus, Peer
 from covey.fleet.roster import FleetMember
 from covey.fleet.statements import NodeKind
+from covey.fleet.upstream import Kind
 from covey.store.replicate import SessionStats
 from covey.wiring.open_node import Frame, OpenNode
 
@@ -52,6 +54,7 @@ def describe_node(
         home=paths.home or paths.data_dir,
         members=None,
         peers_connected=None,
+        upstream=None,
         entries=None,
         conflicts=None,
         database_bytes=None,
@@ -72,6 +75,7 @@ def describe_node(
         members=len(node.roster.roster.present),
         peers_connected=len(node.links.open_links),
         entries=sum(head.seq for head in node.store.replica.heads().values()),
+        upstream=_upstream(node),
         conflicts=_conflicts(node),
         database_bytes=node.database.size(),
         certificate_expires_at=read_certificate(secrets.certificate).not_after.isoformat(),
@@ -96,18 +100,21 @@ def iso(at: float) -> str:
 
 def _peer(node: OpenNode, member: FleetMember) -> Peer:
     links = node.links
-    link = next((item for item in links.open_links if item.peer == member.node_id), None)
+    link = links.link_with(member.node_id)
     exchange = node.exchanges.get(member.node_id)
     stats = exchange.stats() if exchange is not None else None
     return Peer(
         node_id=member.node_id,
         name=node.fleet.core.name_of(member.node_id),
         kind="relay" if member.statement.kind is NodeKind.RELAY else "member",
-        state="unreachable" if link is None else _sync_state(stats),
+        state=_state(link, stats),
         address=link.address if link is not None else _address(node, member),
         direction=link.direction.value if link is not None else None,
+        source=node.neighbourhood.source_of(link) if link is not None else None,
+        route="direct" if link is not None else None,
+        round_trip_ms=_milliseconds(link),
         connected_at=iso(link.since) if link is not None else None,
-        last_seen_at=iso(stats.last_seen_ms / 1000) if stats is not None else None,
+        last_seen_at=iso(link.pulse.heard_at) if link is not None else None,
         clock_skew_ms=stats.clock_skew_ms if stats is not None else None,
         entries_sent=stats.entries_sent if stats is not None else 0,
         entries_received=stats.entries_received if stats is not None else 0,
@@ -119,6 +126,25 @@ def _peer(node: OpenNode, member: FleetMember) -> Peer:
 def is_level(stats: SessionStats) -> bool:
     """Whether both sides of a session hold the same entries."""
     return stats.ready and stats.behind == 0 and stats.ahead == 0
+
+
+def _state(link: Link | None, stats: SessionStats | None) -> str:
+    if link is None:
+        return "unreachable"
+    return "silent" if link.pulse.doubted else _sync_state(stats)
+
+
+def _milliseconds(link: Link | None) -> float | None:
+    if link is None or link.pulse.round_trip_s is None:
+        return None
+    return round(link.pulse.round_trip_s * 1000, 2)
+
+
+def _upstream(node: OpenNode) -> str:
+    found = node.neighbourhood.upstream
+    if found.node_id is None or found.kind is Kind.SERVING:
+        return found.kind.value
+    return f"{found.kind.value}: {node.fleet.core.name_of(found.node_id)}"
 
 
 def _sync_state(stats: SessionStats | None) -> str:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, Protocol, cast
 
 from starlette.types import Scope
 
 _STATE_KEY = "covey.connection"
+_WIRE_KEY = "covey.wire"
+
+
+class Wire(Protocol):
+    """A WebSocket below its messages."""
+
+    async def ping(self) -> None:
+        """Return once the client has answered; raises `ConnectionError` if it is gone."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,16 @@ def connection_of(scope: Scope) -> Connection:
 def connection_state(connection: Connection) -> dict[str, object]:
     """Return what a scope's `state` must hold for `connection_of` to find the connection."""
     return {_STATE_KEY: connection}
+
+
+def put_wire(scope: Any, wire: Wire) -> None:
+    """Give a WebSocket's scope its wire."""
+    scope["state"][_WIRE_KEY] = wire
+
+
+def wire_of(scope: Scope) -> Wire | None:
+    """Return a WebSocket's wire; None under a server other than ours."""
+    return cast("dict[str, Wire]", scope.get("state") or {}).get(_WIRE_KEY)
 
 
 def address_of(scope: Scope) -> str:

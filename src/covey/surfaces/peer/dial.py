@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -10,8 +11,22 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from covey.errors import CoveyError, RefusedError, UnreachableError
-from covey.surfaces.peer.service import MAX_FRAME_BYTES, REPLICATE_PATH, ChannelClosedError
+from covey.surfaces.peer.service import (
+    MAX_FRAME_BYTES,
+    REPLICATE_PATH,
+    ChannelClosedError,
+    Gate,
+)
+from covey.surfaces.peer.shared_secret import (
+    NONCE_HEADER,
+    PROOF_HEADER,
+    Handshake,
+    new_nonce,
+    read_proof,
+)
 
+_CONNECT_S = 2.0
+_MOST_PLACES = 4
 _OPEN_S = 10.0
 _CLOSE_S = 2.0
 _PING_S = 20.0
@@ -44,6 +59,17 @@ class DialledChannel:
             raise ChannelClosedError("The peer has ended the connection.") from error
         return frame
 
+    async def ping(self) -> None:
+        """Return once the peer has answered; raises `ChannelClosedError` if it is gone."""
+        try:
+            await (await self._socket.ping())
+        except ConnectionClosed as error:
+            raise ChannelClosedError("The peer has gone.") from error
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        self._socket.transport.abort()
+
     async def close(self) -> None:
         """End the connection."""
         await self._socket.close()
@@ -53,17 +79,29 @@ class PeerClient:
     """Calls to peer ports; `context` gives the TLS context of now, `member` names its holder."""
 
     def __init__(
-        self, context: Callable[[], ssl.SSLContext], member: Callable[[bytes], str]
+        self,
+        context: Callable[[], ssl.SSLContext],
+        member: Callable[[bytes], str],
+        gate: Callable[[], Gate],
     ) -> None:
         self._context = context
         self._member = member
+        self._gate = gate
 
     async def dial(self, address: str) -> DialledChannel:
         """Open a replication channel; raises `UnreachableError` or `RefusedError`."""
+        return DialledChannel(*await self.open(address, REPLICATE_PATH))
+
+    async def open(self, address: str, path: str) -> tuple[str, ClientConnection]:
+        """Open a WebSocket to a member; returns its node id as well. Raises as `dial`."""
+        nonce = new_nonce()
         try:
-            socket = await connect(
-                f"wss://{address}{REPLICATE_PATH}",
+            place = await _connected(address)
+            opened = await connect(
+                f"wss://{address}{path}",
+                sock=place,
                 ssl=self._context(),
+                additional_headers={NONCE_HEADER: nonce},
                 compression=None,
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_S,
@@ -76,11 +114,49 @@ class PeerClient:
             raise translate(address, error) from error
         try:
             # A required certificate has been verified by now: the handshake fails without one.
-            certificate = socket.transport.get_extra_info("ssl_object").getpeercert(True)  # noqa: FBT003
-            return DialledChannel(self._member(certificate), socket)
+            certificate = opened.transport.get_extra_info("ssl_object").getpeercert(True)  # noqa: FBT003
+            peer = self._member(certificate)
+            await self._prove(opened, peer, address, nonce)
         except CoveyError:
-            await socket.close()
+            await opened.close()
             raise
+        return peer, opened
+
+    async def _prove(self, opened: ClientConnection, peer: str, address: str, nonce: str) -> None:
+        gate = self._gate()
+        if gate.secret is None:
+            return
+        answer = {} if opened.response is None else opened.response.headers
+        told = {name: answer.get(name, "") for name in (NONCE_HEADER, PROOF_HEADER)}
+        handshake = Handshake(gate.secret, gate.node_id, peer, nonce, told[NONCE_HEADER])
+        handshake.check_acceptor(read_proof(told), address)
+        try:
+            await opened.send(handshake.caller_proof())
+        except ConnectionClosed as error:
+            raise ChannelClosedError("The peer has ended the connection.") from error
+
+
+async def _connected(address: str) -> socket.socket:
+    """Connect by TCP to the first of a host's addresses that answers in time."""
+    loop = asyncio.get_running_loop()
+    host, _, port = address.rpartition(":")
+    found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    failure: OSError = TimeoutError()
+    for family, kind, protocol, _, place in found[:_MOST_PLACES]:
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            async with asyncio.timeout(_CONNECT_S):
+                await loop.sock_connect(opened, place)
+        except OSError as error:
+            opened.close()
+            failure = error
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            return opened
+    raise failure
 
 
 def translate(address: str, error: Exception) -> CoveyError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -26,12 +27,33 @@ from covey.surfaces.peer.service import (
     ChannelClosedError,
     PeerService,
 )
+from covey.surfaces.peer.shared_secret import (
+    NONCE_HEADER,
+    PROOF_HEADER,
+    Handshake,
+    new_nonce,
+    read_nonce,
+)
 
 CertificateOf = Callable[[Mapping[str, Any]], bytes | None]
 _REFUSED = 4403
+_PROOF_S = 10.0
 _MINUTE_S = 60
 _TRIES_PER_MINUTE = 20
 _MOST_ADDRESSES = 10_000
+
+
+class Wire(Protocol):
+    """A WebSocket below its messages."""
+
+    async def ping(self) -> None:
+        """Return once the client has answered; raises `ConnectionError` if it is gone."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+WireOf = Callable[[Any], Wire | None]
 
 
 class Attempts:
@@ -59,7 +81,9 @@ class Attempts:
             )
 
 
-def peer_routes(service: PeerService, certificate_of: CertificateOf) -> list[BaseRoute]:
+def peer_routes(
+    service: PeerService, certificate_of: CertificateOf, wire_of: WireOf
+) -> list[BaseRoute]:
     """Return the routes; `certificate_of` reads the TLS client certificate from an ASGI scope."""
     attempts = Attempts()
 
@@ -82,16 +106,10 @@ def peer_routes(service: PeerService, certificate_of: CertificateOf) -> list[Bas
         return await service.challenge(address)
 
     async def replicate(socket: WebSocket) -> None:
-        certificate = certificate_of(socket.scope)
-        try:
-            if certificate is None:
-                raise RefusedError("Replication needs a member's certificate.")
-            peer = service.member(certificate)
-        except CoveyError as error:
-            await socket.close(_REFUSED, error.message[:120])
+        peer = await admit(service, socket, certificate_of(socket.scope))
+        if peer is None:
             return
-        await socket.accept()
-        channel = AcceptedChannel(peer, socket)
+        channel = AcceptedChannel(peer, socket, wire_of(socket.scope))
         try:
             await service.replicate(channel, _address(socket.client))
         finally:
@@ -107,12 +125,44 @@ def peer_routes(service: PeerService, certificate_of: CertificateOf) -> list[Bas
     ]
 
 
+async def admit(service: PeerService, socket: WebSocket, certificate: bytes | None) -> str | None:
+    """Accept a member's WebSocket and return its node id; None if it was refused and closed."""
+    try:
+        if certificate is None:
+            raise RefusedError("Replication needs a member's certificate.")
+        peer = service.member(certificate)
+        gate = service.gate()
+        if gate.secret is None:
+            await socket.accept()
+            return peer
+        nonces = read_nonce(socket.headers), new_nonce()
+        handshake = Handshake(gate.secret, peer, gate.node_id, *nonces)
+        proof = handshake.acceptor_proof().hex().encode()
+        await socket.accept(
+            headers=[
+                (NONCE_HEADER.lower().encode(), nonces[1].encode()),
+                (PROOF_HEADER.lower().encode(), proof),
+            ]
+        )
+        async with asyncio.timeout(_PROOF_S):
+            handshake.check_caller(await socket.receive_bytes())
+    except CoveyError as error:
+        await socket.close(_REFUSED, error.message[:120])
+        return None
+    except (TimeoutError, WebSocketDisconnect, RuntimeError, KeyError):
+        with contextlib.suppress(RuntimeError, OSError):
+            await socket.close(_REFUSED, "No proof came in time.")
+        return None
+    return peer
+
+
 class AcceptedChannel:
     """The accepting side of a channel, over a Starlette WebSocket."""
 
-    def __init__(self, peer: str, socket: WebSocket) -> None:
+    def __init__(self, peer: str, socket: WebSocket, wire: Wire | None) -> None:
         self._peer = peer
         self._socket = socket
+        self._wire = wire
         self._closed = asyncio.Event()
 
     @property
@@ -143,6 +193,21 @@ class AcceptedChannel:
         finally:
             receiving.cancel()
             closing.cancel()
+
+    async def ping(self) -> None:
+        """Return once the peer has answered; raises `ChannelClosedError` if it is gone."""
+        if self._wire is None:
+            raise ChannelClosedError("This connection cannot be tested.")
+        try:
+            await self._wire.ping()
+        except ConnectionError as error:
+            raise ChannelClosedError("The peer has gone.") from error
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        if self._wire is not None:
+            self._wire.abort()
+        self._closed.set()
 
     async def close(self) -> None:
         """End the connection."""

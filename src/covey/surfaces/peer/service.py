@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from covey.errors import UnreachableError
@@ -38,9 +39,26 @@ class PeerChannel(Protocol):
     async def close(self) -> None:
         """End the connection."""
 
+    async def ping(self) -> None:
+        """Return once the peer has answered; raises `ChannelClosedError` if it is gone."""
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What peers must prove besides a certificate: nothing, or that they know `secret`."""
+
+    node_id: str
+    secret: bytes | None = field(default=None, repr=False)
+
 
 class PeerService(Protocol):
     """The node behind the peer port. Each raises `CoveyError` with a message fit for the peer."""
+
+    def gate(self) -> Gate:
+        """Return what a member must prove besides its certificate."""
 
     def authority(self) -> bytes:
         """Return the trusted CA certificates as PEM; public."""
