@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 
 from covey.errors import InvalidRequestError
+from covey.settings_access import AccessRule, rules
 from covey.settings_file import line_of, read_settings_file
 from covey.settings_values import (
     Address,
@@ -127,6 +128,19 @@ class ApiSettings(msgspec.Struct, frozen=True):
     max_body_bytes: Annotated[int, Key("Largest request body.", size(64 << 10, 1 << 30))] = 8 << 20
 
 
+class AccessSettings(msgspec.Struct, frozen=True):
+    """What callers from other members may do here, beyond what their role allows."""
+
+    default: Annotated[
+        str,
+        Key("Whether a member's callers may do what no rule speaks of.", choice("allow", "deny")),
+    ] = "allow"
+    rule: Annotated[
+        tuple[AccessRule, ...],
+        Key("Which members and roles may do what; all rules that fit count.", rules()),
+    ] = ()
+
+
 class LogSettings(msgspec.Struct, frozen=True):
     """The daemon's log."""
 
@@ -196,6 +210,34 @@ class EnvSettings(msgspec.Struct, frozen=True):
     ] = "op"
 
 
+class ExecSettings(msgspec.Struct, frozen=True):
+    """Commands that others run on this machine."""
+
+    record: Annotated[
+        str,
+        Key("Which commands are recorded.", choice("never", "terminals", "always")),
+    ] = "never"
+    spool_bytes: Annotated[
+        int,
+        Key("Most output that a detached command keeps on disk.", size(1 << 20, 1 << 40)),
+    ] = 64 << 20
+    keep_days: Annotated[
+        int, Key("Output and recordings younger than this are kept.", span(_DAY, 1, 36_500))
+    ] = 14
+
+
+class FilesSettings(msgspec.Struct, frozen=True):
+    """Files that others copy to and from this machine."""
+
+    roots: Annotated[
+        tuple[str, ...],
+        Key(
+            "Directories that may be read and written; empty means the daemon user's home.",
+            listing(absolute_path()),
+        ),
+    ] = ()
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All sections."""
 
@@ -203,11 +245,14 @@ class Settings(msgspec.Struct, frozen=True):
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
     discovery: DiscoverySettings = DiscoverySettings()
+    access: AccessSettings = AccessSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     fleet: FleetSettings = FleetSettings()
     env: EnvSettings = EnvSettings()
+    exec: ExecSettings = ExecSettings()
+    files: FilesSettings = FilesSettings()
 
 
 class SettingDescription(msgspec.Struct, frozen=True):

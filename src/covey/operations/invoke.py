@@ -106,6 +106,19 @@ def authorize_early(operation: Operation, context: Context, audit: AuditSink) ->
         raise
 
 
+def record_call(
+    operation: Operation,
+    arguments: msgspec.Struct,
+    context: Context,
+    audit: AuditSink,
+    outcome: str,
+    *,
+    host: str,
+) -> None:
+    """Keep that a caller here had an operation run on another host."""
+    _audit(operation, arguments, context, audit, outcome, host)
+
+
 def audited(operation: Operation, outcome: str) -> bool:
     """Whether a call is kept in the trail: all but plain reads, and every refusal."""
     return operation.effect is not Effect.READ or outcome in {"refused", "locked"}
@@ -142,6 +155,7 @@ def _audit(
     context: Context,
     audit: AuditSink,
     outcome: str,
+    host: str | None = None,
 ) -> None:
     if not (audited(operation, outcome) or getattr(arguments, "reveal", False)):
         return
@@ -154,15 +168,17 @@ def _audit(
             role=caller.role.label,
             address=caller.address,
             operation=operation.name,
-            target="" if arguments is None else _target(operation, arguments),
+            target=_target(operation, arguments) + ("" if host is None else f" @{host}"),
             outcome=outcome,
             request_id=context.request_id,
         )
     )
 
 
-def _target(operation: Operation, arguments: msgspec.Struct) -> str:
+def _target(operation: Operation, arguments: msgspec.Struct | None) -> str:
     """Name what was acted on: the positional arguments that are plain text."""
+    if arguments is None:
+        return ""
     parts = []
     for item in operation.signature.parameters:
         value = getattr(arguments, item.name)
