@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+_TARGETS = ("Covey-Host", "Covey-All", "Covey-Tag", "Covey-Parallel")
+
 
 @dataclass
 class Answer:
@@ -36,6 +38,7 @@ class FakeDaemon:
     home: Path
     answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
     bodies: list[Any] = field(default_factory=list)
+    targets: list[dict[str, str]] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     def on(self, method: str, target: str, result: Any = None, **more: Any) -> None:
@@ -67,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.server.fake
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size)
+        chosen = {name: value for name, value in self.headers.items() if name in _TARGETS}
+        if chosen:
+            fake.targets.append(chosen)
         if body:
             fake.bodies.append(json.loads(body))
         expected = fake.answers.get((self.command, self.path))
@@ -99,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         chunks = [b": heartbeat\n\n"]
         for item in events:
-            kind = "error" if isinstance(item, dict) and "error" in item else "item"
+            kind = "error" if isinstance(item, dict) and item.keys() == {"error"} else "item"
             text = f"event: {kind}\ndata: {json.dumps(item)}\n\n".encode()
             # Cut in the middle, as a network may.
             chunks += [text[:9], text[9:]]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from covey.errors import CoveyError, ExitCode, NotFoundError, UnreachableError
+from covey.errors import CoveyError, ExitCode, InvalidRequestError, NotFoundError, UnreachableError
 from covey.operations.command_document import Command, CommandDocument
 from covey.surfaces.cli.request import EVENT_STREAM, Request, build_request
+from covey.surfaces.cli.target import HostAnswer, Target
 from covey.surfaces.cli.transport import Response, Transport
 
 _BAD_REQUEST = 400
@@ -61,10 +63,13 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Calls operations, named as in the command document."""
+    """Calls operations, named as in the command document, on the hosts of `target`."""
 
-    def __init__(self, transport: Transport, document: CommandDocument) -> None:
+    def __init__(
+        self, transport: Transport, document: CommandDocument, target: Target | None = None
+    ) -> None:
         self.transport = transport
+        self.target = target or Target()
         self._commands = {command.name: command for command in document.commands}
 
     def command(self, name: str) -> Command:
@@ -82,8 +87,8 @@ class Client:
 
     def run(self, command: Command, values: Mapping[str, Any]) -> Any:
         """Run a described operation and return its result as plain JSON values."""
-        request = build_request(command, values)
-        response = self.transport.send(request)
+        self._one_host(command)
+        response = self.transport.send(self._request(command, values))
         with self.transport.reading(response):
             body = response.read()
         if response.status >= _BAD_REQUEST:
@@ -121,7 +126,33 @@ class Client:
 
     def stream(self, command: Command, values: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the items of a streaming operation as they come."""
-        response = self.transport.send(build_request(command, values))
+        self._one_host(command)
+        return self._stream(self._request(command, values))
+
+    def on_hosts(self, command: Command, values: Mapping[str, Any]) -> Iterator[HostAnswer]:
+        """Run an operation on several hosts, and yield what each answers as it comes."""
+        for item in self._stream(self._request(command, values)):
+            try:
+                yield msgspec.convert(item, HostAnswer)
+            except msgspec.ValidationError as error:
+                raise _not_covey() from error
+
+    def _one_host(self, command: Command) -> None:
+        if self.target.several:
+            raise InvalidRequestError(
+                f"covey {' '.join(command.path)} works on one host at a time.",
+                hint="Name one: --host NAME",
+            )
+
+    def _request(self, command: Command, values: Mapping[str, Any]) -> Request:
+        request = build_request(command, values)
+        chosen = self.target.headers()
+        if self.target.several:
+            chosen["Accept"] = EVENT_STREAM
+        return replace(request, headers={**request.headers, **chosen}) if chosen else request
+
+    def _stream(self, request: Request) -> Iterator[Any]:
+        response = self.transport.send(request)
         if response.status >= _BAD_REQUEST:
             with self.transport.reading(response):
                 body = response.read()

@@ -31,6 +31,10 @@ _PATIENCE_SECONDS = 2
 
 _FILE_NAMES = frozenset({"path", "file", "paths", "files", "key_file", "token_file"})
 _GLOBAL: tuple[Candidate, ...] = (
+    ("--host", "Do it on this host, or several"),
+    ("--all", "Do it on every host"),
+    ("--tag", "Do it on every host with this tag"),
+    ("--parallel", "Most hosts at one time"),
     ("--json", "Print JSON"),
     ("--quiet", "Print names alone"),
     ("--url", "Talk to the node at this URL"),
@@ -38,7 +42,8 @@ _GLOBAL: tuple[Candidate, ...] = (
     ("--no-color", "Print without colours"),
     ("--help", "Show the help"),
 )
-_TAKE_VALUE = frozenset({"--url", "--token-file"})
+_TAKE_VALUE = frozenset({"-H", "--host", "--tag", "--parallel", "--url", "--token-file"})
+_HOST_FLAGS = frozenset({"-H", "--host"})
 
 
 def print_completions(words: Sequence[str]) -> int:
@@ -62,7 +67,12 @@ def candidates(before: Sequence[str], current: str) -> Iterator[Candidate]:
     """Yield what may follow the words `before`, given the beginning of the current one."""
     root = build_tree(load_commands())
     node, rest = _descend(root, before)
-    if "--" in rest:
+    if before and before[-1] in _HOST_FLAGS and "--" not in before:
+        yield from _hosts(current)
+    elif current.startswith("--host=") and "--" not in before:
+        for names, about in _hosts(current.removeprefix("--host=")):
+            yield f"--host={names}", about
+    elif "--" in rest:
         yield (COMMANDS, "") if rest[-1] == "--" else (FILES, "")
     elif node.is_group and node.default is None and rest:
         return
@@ -98,6 +108,22 @@ def _of_group(node: Node, current: str, *, at_root: bool) -> Iterator[Candidate]
     for name in sorted(node.children):
         if not (at_root and name in HIDDEN):
             yield name, node.children[name].summary
+
+
+def _hosts(current: str) -> Iterator[Candidate]:
+    """Yield the names of hosts that may follow those that stand before the last comma."""
+    from covey.surfaces.cli.complete_names import names_for
+    from covey.surfaces.cli.session import Locals, Session
+
+    before, comma, _ = current.rpartition(",")
+    named = set(before.split(","))
+    session = Session(load_commands(), Locals(_no_locals, _no_locals))
+    try:
+        for name, about in names_for(session, "fleet.list", "host"):
+            if name not in named:
+                yield f"{before}{comma}{name}", about
+    finally:
+        session.close()
 
 
 def _of_command(node: Node, rest: list[str], current: str) -> Iterator[Candidate]:

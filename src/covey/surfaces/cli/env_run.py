@@ -68,6 +68,7 @@ def run(session: Session, node: Node) -> click.Command:
             "env run --watch -- npm start",
         ),
         context={"allow_interspersed_args": False},
+        hosts=True,
     )
 
 

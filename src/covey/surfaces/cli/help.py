@@ -11,6 +11,10 @@ from covey.surfaces.cli.tree import Node
 WIDTH = 80
 
 GLOBAL_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("-H, --host NAME[,NAME…]", "Do it on this host of the fleet, or on several."),
+    ("--all", "Do it on every host."),
+    ("--tag TAG", "Do it on every host with this tag."),
+    ("--parallel N", "Most hosts that work at one time. Default: 16."),
     ("--json", "Print JSON."),
     ("-q, --quiet", "Print names alone, and nothing for a change."),
     ("--url URL", "Talk to the node at this https URL. Or COVEY_URL."),
@@ -21,7 +25,9 @@ GLOBAL_OPTIONS: tuple[tuple[str, str], ...] = (
 
 HELP_OPTION = ("-h, --help", "Show this page.")
 
-_GLOBAL_FLAGS = ", ".join(flags.split(", ")[-1].split(" ")[0] for flags, _ in GLOBAL_OPTIONS)
+HOST_FLAGS = frozenset({"--host", "--all", "--tag", "--parallel"})
+"""Those of them that choose the hosts of an operation."""
+
 _GAP = 2
 _LEFT_LIMIT = 28
 
@@ -67,8 +73,12 @@ def command_page(
     arguments: Rows,
     options: Rows,
     examples: Sequence[str],
+    also: Sequence[str],
 ) -> str:
-    """Return a command's page; `usage` is what follows the word Usage."""
+    """Return a command's page; `usage` is what follows the word Usage.
+
+    `also` are the flags that the command shares with others.
+    """
     lines = _wrap(f"Usage: {usage}", hanging="       ")
     for text in (summary, description):
         if text:
@@ -76,7 +86,7 @@ def command_page(
     lines += _section("Arguments", arguments)
     lines += _section("Options", [*options, HELP_OPTION])
     lines += _examples(examples)
-    lines += ["", f"Also: {_GLOBAL_FLAGS}."]
+    lines += ["", *_wrap(f"Also: {', '.join(also)}.", hanging="      ")]
     return _page(lines)
 
 

@@ -74,6 +74,7 @@ FRONT_ENDS: dict[str, LocalCommand] = {
 
 VIEWS: dict[str, str] = {
     "env.export": "views:exported",
+    "node.doctor": "views:show_checks",
     "node.logs": "views:log_line",
     "node.status": "views:status",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret
 from covey.surfaces.cli.help import command_page
@@ -15,15 +16,19 @@ from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_option
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.target import Target
 from covey.surfaces.cli.values import ParameterValue, has_many
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 Values = dict[str, Any]
 
+_OTHER_FLAGS = {"--host": "--for-host"}
+"""What a parameter is called whose flag is the program's own."""
+
 
 class DescribedCommand(click.Command):
-    """A command with our help page."""
+    """A command with our help page; `hosts` is whether it works on other hosts as well."""
 
     def __init__(
         self,
@@ -36,18 +41,32 @@ class DescribedCommand(click.Command):
         examples: Sequence[str] = (),
         arguments: Sequence[tuple[str, str]] = (),
         context: Mapping[str, Any] | None = None,
+        hosts: bool = False,
     ) -> None:
         taken = frozenset(flag for param in params for flag in param.opts)
+        shared = global_options(taken, hosts=hosts)
         super().__init__(
             name=name,
             callback=callback,
-            params=[*params, *global_options(taken)],
+            params=[*params, *shared],
             help=summary,
             context_settings={**CONTEXT, **(context or {})},
         )
         self._description = description
         self._examples = examples
         self._arguments = arguments
+        self._also = [max(option.opts, key=len) for option in shared]
+        self._hosts = hosts
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; raises `InvalidRequestError` where hosts were named for what has none."""
+        session = ctx.find_object(Session)
+        if not self._hosts and session is not None and not session.target.here:
+            raise InvalidRequestError(
+                f"{ctx.command_path} works on this machine alone.",
+                hint="Leave out --host, --all and --tag.",
+            )
+        return super().invoke(ctx)
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help page, without its last line's end."""
@@ -65,22 +84,23 @@ class DescribedCommand(click.Command):
             arguments=self._arguments,
             options=options,
             examples=self._examples,
+            also=self._also,
         )
         return page.rstrip("\n")
 
 
 def operation_command(session: Session, command: Command) -> click.Command:
     """Make the command that sends its values as they are."""
-    asks = command.effect == "destroy" and command.name not in NEVER_ASKED
-    asks = asks and not any(param.flag == "--yes" for param in command.params)
+    dangerous = command.effect == "destroy"
+    asks = dangerous and not any(param.flag == "--yes" for param in command.params)
     more = [click.Option(["-y", "--yes"], is_flag=True, help="Do not ask.")] if asks else []
 
     def run(values: Values, *, yes: bool = False) -> None:
-        if asks and not yes:
-            _confirm(command, values)
+        if asks and not yes and (session.target.several or command.name not in NEVER_ASKED):
+            _confirm(command, values, session.target)
         run_operation(session, command, values)
 
-    return describe_command(command, run, more=more)
+    return describe_command(command, run, more=more, fans_out=True)
 
 
 def describe_command(
@@ -95,17 +115,27 @@ def describe_command(
     arguments: Sequence[tuple[str, str]] | None = None,
     examples: Sequence[str] | None = None,
     context: Mapping[str, Any] | None = None,
+    fans_out: bool = False,
 ) -> DescribedCommand:
     """Make a command out of an operation's parameters and some of its own.
 
-    `run` gets the operation's values as a mapping, and its own parameters by name.
+    `run` gets the operation's values as a mapping, and its own parameters by name. On several
+    hosts the operation is run as it is, unless `run` does that itself (`fans_out`).
     """
+    on_hosts = not (fans_out or leave_out)
     described = [param for param in command.params if param.name not in leave_out]
     own = [str(param.name) for param in more]
 
     def call(**given: Any) -> None:
         extra = {key: given.pop(key) for key in own}
-        run({param.name: _value(param, given) for param in described}, **extra)
+        values = {param.name: _value(param, given) for param in described}
+        session = click.get_current_context().find_object(Session)
+        if session is not None and session.target.several and on_hosts:
+            from covey.surfaces.cli.run_operation import run_operation
+
+            run_operation(session, command, values)
+            return
+        run(values, **extra)
 
     if arguments is None:
         arguments = [
@@ -122,10 +152,11 @@ def describe_command(
         examples=command.examples if examples is None else examples,
         arguments=arguments,
         context=context,
+        hosts=True,
     )
 
 
-def _confirm(command: Command, values: Values) -> None:
+def _confirm(command: Command, values: Values, hosts: Target) -> None:
     """Ask a person before something is destroyed; scripts are not asked."""
     if not is_interactive():
         return
@@ -134,7 +165,8 @@ def _confirm(command: Command, values: Values) -> None:
         for param in command.params
         if param.kind == "argument" and not param.secret and values.get(param.name)
     )
-    question = f"{command.summary.rstrip('.')}{f' ({target})' if target else ''}?"
+    where = "" if hosts.here else f" on {hosts.label}"
+    question = f"{command.summary.rstrip('.')}{f' ({target})' if target else ''}{where}?"
     if not click.confirm(question, err=True):
         raise click.Abort
 
@@ -202,7 +234,7 @@ def _option(param: CommandParameter) -> click.Option:
 def _flag(param: CommandParameter) -> str:
     """Return the option's flag; one that is the program's own gets a longer name."""
     flag = param.flag or f"--{param.name.replace('_', '-')}"
-    return f"{flag}-value" if flag in GLOBAL_FLAGS else flag
+    return _OTHER_FLAGS.get(flag, f"{flag}-value") if flag in GLOBAL_FLAGS else flag
 
 
 def _about(param: CommandParameter) -> str:

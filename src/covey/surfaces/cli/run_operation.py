@@ -19,23 +19,38 @@ def run_operation(session: Session, command: Command, values: Mapping[str, Any])
     """Call, stream or page through an operation, and print its result."""
     output = session.output
     values = fill_place(session, command, values)
-    view = None if output.as_json else _view(command.name)
+    if session.target.several:
+        from covey.surfaces.cli.fan_out import run_on_hosts
+
+        run_on_hosts(session, command, values)
+        return
     if command.streams:
-        show = view or Output.stream_item
         for item in session.client.stream(command, values):
-            show(output, item)
+            show_item(output, command, item)
     elif command.paginated:
         _page_through(session, command, values)
     else:
-        result = session.client.run(command, values)
-        if command.name in ALONE and not output.as_json:
-            output.alone(ALONE[command.name], result)
-        elif view is not None:
-            view(output, result)
-        elif command.result.kind == "list" and not output.as_json:
-            output.rows(shape_for_people(command), result or [])
-        elif not (output.quiet and command.effect in {"change", "destroy"}):
-            output.result(command.result, result)
+        show_result(output, command, session.client.run(command, values))
+
+
+def show_result(output: Output, command: Command, result: Any) -> None:
+    """Print the one result of an operation."""
+    view = None if output.as_json else _view(command.name)
+    if command.name in ALONE and not output.as_json:
+        output.alone(ALONE[command.name], result)
+    elif view is not None:
+        view(output, result)
+    elif command.result.kind in {"list", "page"} and not output.as_json:
+        items = result["items"] if command.result.kind == "page" else result
+        output.rows(shape_for_people(command), items or [])
+    elif not (output.quiet and command.effect in {"change", "destroy"}):
+        output.result(command.result, result)
+
+
+def show_item(output: Output, command: Command, item: Any) -> None:
+    """Print one item of a streaming operation."""
+    view = None if output.as_json else _view(command.name)
+    (view or Output.stream_item)(output, item)
 
 
 def _page_through(session: Session, command: Command, values: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandDocument
 from covey.paths import Paths, find_paths
 from covey.surfaces.cli.output import Output
+from covey.surfaces.cli.target import Target
 from covey.surfaces.cli.tree import Node
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Session:
     output: Output = field(default_factory=Output)
     url: str | None = None
     token_file: str | None = None
+    target: Target = field(default_factory=Target)
 
     @cached_property
     def paths(self) -> Paths:
@@ -46,21 +48,21 @@ class Session:
 
     @cached_property
     def client(self) -> Client:
-        """The connection to the node that the options name."""
-        return self.another_client()
+        """The connection to the node that the options name, for the hosts that they name."""
+        return self.another_client(self.target)
 
-    def another_client(self) -> Client:
-        """Return a further connection to the node that the options name."""
+    def another_client(self, target: Target | None = None) -> Client:
+        """Return a further connection to the node that the options name, for other hosts."""
         from covey.surfaces.cli.client import Client
         from covey.surfaces.cli.transport import Transport
 
         url = self.url or os.environ.get("COVEY_URL")
         if not url:
-            return Client(Transport(self.paths), self.document)
+            return Client(Transport(self.paths), self.document, target)
         from covey.surfaces.cli.remote_http import Remote
 
         remote = Remote(url, self._token, os.environ.get("COVEY_CA_FILE"))
-        return Client(Transport(self.paths, remote), self.document)
+        return Client(Transport(self.paths, remote), self.document, target)
 
     @property
     def is_remote(self) -> bool:

@@ -46,6 +46,8 @@ def build_tree(document: CommandDocument) -> Node:
     root = Node(())
     for command in document.commands:
         local = FRONT_ENDS.get(command.name)
+        if command.duplex and local is None:
+            continue
         _place(root, Node(command.path, operation=command, local=local))
     for words, local in LOCAL.items():
         operation = getattr(find(root, words), "operation", None)
