@@ -4,6 +4,8 @@ from __future__ import annotations
 
 ACCESS = {
     "audit.list": "admin",
+    "audit.play": "admin",
+    "audit.recordings": "admin",
     "config.check": "operator",
     "config.path": "operator",
     "config.show": "operator",
@@ -25,6 +27,13 @@ ACCESS = {
     "env.unset": "developer",
     "env.values": "developer",
     "env.watch": "viewer",
+    "exec.attach": "operator",
+    "exec.kill": "operator",
+    "exec.list": "operator",
+    "exec.logs": "operator",
+    "exec.remove": "operator",
+    "exec.run": "operator",
+    "exec.start": "operator",
     "fleet.add": "operator",
     "fleet.discover": "viewer",
     "fleet.forget": "operator",

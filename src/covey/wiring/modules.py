@@ -13,6 +13,7 @@ from covey.fleet import (
     operations,
     token_operations,
 )
+from covey.remote import exec_operations
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
     node_operations,
@@ -22,4 +23,5 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     exchange_operations,
     token_operations,
     audit_operations,
+    exec_operations,
 )

@@ -53,6 +53,7 @@ from covey.wiring.addresses import reachable_addresses
 from covey.wiring.database import OpenedDatabase
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
+from covey.wiring.remote import RemoteServices
 from covey.wiring.seed import Seed, SeedFile
 from covey.wiring.tls import TlsContexts, TlsIdentity
 
@@ -131,6 +132,7 @@ class OpenNode:
                 )
             ),
         )
+        self.remote = RemoteServices(frame.paths, settings, None if self.is_relay else self.env)
         self.renderer = (
             None
             if self.is_relay
@@ -181,6 +183,7 @@ class OpenNode:
             await self._listen(app)
             await self.store.start()
             self._offer()
+            await self.remote.start(self._frame.services)
             if self.renderer is not None:
                 await self.renderer.start()
             self._endings = [
@@ -205,6 +208,7 @@ class OpenNode:
             end()
         self._endings = []
         self._withdraw()
+        self.remote.stop(self._frame.services)
         if self.renderer is not None:
             await self.renderer.stop(locked=locked)
         for task in self._tasks:

@@ -1,0 +1,86 @@
+"""The services behind commands and files on this machine: put together, offered, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from covey.engines.accounts import SystemAccounts
+from covey.engines.processes import KeptProcesses
+from covey.env.model import Kind
+from covey.env.service import EnvService
+from covey.errors import ConflictError, RefusedError
+from covey.operations.context import Services
+from covey.paths import Paths
+from covey.remote.exec.recordings import Recordings
+from covey.remote.exec.records import ExecFiles
+from covey.remote.exec.registry import Commands, ExecPolicy, Recording
+from covey.remote.exec.request import Preparation
+from covey.settings import Settings
+
+
+class FleetVariables:
+    """Implements `Variables`; a relay has none."""
+
+    def __init__(self, env: EnvService | None) -> None:
+        self._env = env
+
+    async def values(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the values of variables as this machine resolves them."""
+        if self._env is None:
+            raise RefusedError(
+                "This node is a relay and can read no variables of the fleet.",
+                hint="Give the value: --env NAME=VALUE",
+            )
+        found: dict[str, str] = {}
+        place = self._env.place(None, None, None)
+        for name in names:
+            resolved = await self._env.resolve(place, name)
+            problem = resolved.problem(name)
+            if problem is not None:
+                raise ConflictError(
+                    f"{name} has no value: {problem}.",
+                    hint=f"See where it comes from: covey env explain {name}",
+                )
+            found[name] = resolved.values[name]
+        return found
+
+    async def secrets(self) -> Sequence[str]:
+        """Return the secrets of every scope."""
+        if self._env is None:
+            return []
+        return [
+            item.stored.value
+            for _, item in self._env.records.everything()
+            if item.stored.kind is Kind.SECRET
+        ]
+
+
+class RemoteServices:
+    """Commands and files, for as long as the node is unlocked."""
+
+    def __init__(self, paths: Paths, settings: Settings, env: EnvService | None) -> None:
+        state = Path(paths.state_dir)
+        policy = settings.exec
+        files = ExecFiles(state / "exec", state / "recordings", policy.keep_days)
+        variables = FleetVariables(env)
+        self._commands = Commands(
+            KeptProcesses(),
+            Preparation(SystemAccounts(), variables),
+            variables,
+            files,
+            ExecPolicy(Recording(policy.record), policy.spool_bytes),
+        )
+        self._recordings = Recordings(files)
+
+    async def start(self, services: Services) -> None:
+        """Find what runs from before, and offer the services."""
+        await self._commands.open()
+        services.provide(Commands, self._commands)
+        services.provide(Recordings, self._recordings)
+
+    def stop(self, services: Services) -> None:
+        """Take the services back; detached commands run on."""
+        services.withdraw(Commands)
+        services.withdraw(Recordings)
+        self._commands.close()
