@@ -69,6 +69,11 @@ class Node:
         }
 
     @property
+    def command(self) -> tuple[str, ...]:
+        """The words that run `covey` as this node's user."""
+        return (COVEY,)
+
+    @property
     def key_file(self) -> Path:
         """The key file that unlocks it unattended."""
         return self.home.parent / f"{self.name}.key"
@@ -78,7 +83,7 @@ class Node:
     ) -> subprocess.CompletedProcess[str]:
         """Run `covey ARGUMENTS` against this home."""
         done = subprocess.run(
-            [COVEY, *arguments],
+            [*self.command, *arguments],
             input=stdin,
             env=self.environment,
             cwd=cwd,
@@ -114,7 +119,7 @@ class Node:
         """Start the daemon and wait until it serves."""
         log = (self.home.parent / f"{self.name}.out").open("a")
         self.process = subprocess.Popen(
-            [COVEY, "up"],
+            [*self.command, "up"],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -24,6 +24,8 @@ from covey.fleet.beacon import SERVICE_TYPE, Announcement, Heard
 _ASK_MS = 3000
 _MOST_HEARD = 256
 _log = logging.getLogger("covey.lan")
+# It warns of each interface that has no multicast, which is nothing to be done about.
+logging.getLogger("zeroconf").setLevel(logging.ERROR)
 
 
 class MdnsRadio:

@@ -7,8 +7,9 @@ the node that a sighting names only saves calls to a member who is connected alr
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from covey.fleet.election import Mode
@@ -49,12 +50,16 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address to dial; `urgent` ones are tried again soon and tested each second."""
+    """An address to dial; `urgent` ones are tried again soon and tested each second.
+
+    `rank` counts the better addresses of the same member.
+    """
 
     address: str
     source: Source
     peer: NodeId | None = None
     urgent: bool = False
+    rank: int = 0
 
 
 def dial_plan(
@@ -79,7 +84,19 @@ def dial_plan(
             elif present.peer != item.node_id:
                 peer = _agreed(present.peer, item.node_id)
                 claims[address] = Target(address, present.source, peer, present.urgent)
-    return tuple(claims.values())[:MOST_TARGETS]
+    return _ranked(list(claims.values())[:MOST_TARGETS])
+
+
+def _ranked(targets: Sequence[Target]) -> tuple[Target, ...]:
+    better: Counter[NodeId] = Counter()
+    ranked = []
+    for target in targets:
+        if target.peer is not None:
+            ranked.append(replace(target, rank=better[target.peer]))
+            better[target.peer] += 1
+        else:
+            ranked.append(target)
+    return tuple(ranked)
 
 
 def _agreed(one: NodeId | None, other: NodeId | None) -> NodeId | None:

@@ -23,6 +23,8 @@ _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 60.0
 _URGENT_DELAY_S = 1.5
 _PARTING_S = 0.5
+_STAGGER_S = 0.2
+_MOST_STAGGERED = 4
 _MEET_S = 5.0
 _POLL_S = 0.02
 
@@ -168,6 +170,10 @@ class Links:
         if peer is not None and peer not in self._links:
             self._wake_routes_to(peer)
 
+    def dial_soon(self, peer: NodeId) -> None:
+        """Cut the waiting time short for one peer."""
+        self._wake_routes_to(peer)
+
     def link_with(self, peer: NodeId) -> Link | None:
         """Return the open session with a peer."""
         return self._links.get(peer)
@@ -217,6 +223,8 @@ class Links:
     async def _keep(self, route: Route) -> None:
         while True:
             route.wake.clear()
+            # Of several addresses of one member, each waits whether the better ones answer.
+            await asyncio.sleep(_STAGGER_S * min(route.target.rank, _MOST_STAGGERED))
             peer = self._peer_of(route)
             if peer is None or (peer != self._me and peer not in self._links):
                 await self._try(route)
@@ -271,9 +279,8 @@ class Links:
         if self._closing or not self._is_member(link.peer):
             await link.channel.close()
             return
-        present = self._links.get(link.peer)
-        if present is not None:
-            if self._stays(present, link):
+        while (present := self._links.get(link.peer)) is not None:
+            if await self._stays(present, link):
                 await link.channel.close()
                 return
             await self._drop(present)
@@ -293,11 +300,12 @@ class Links:
             await link.channel.close()
             self._wake_routes_to(link.peer)
 
-    def _stays(self, present: Link, fresh: Link) -> bool:
-        """Whether the open session stays: a peer that calls again has lost it, though."""
-        if present.direction is fresh.direction:
-            return fresh.direction is Direction.OUT
-        return prefers(self._me, fresh.peer, present.direction)
+    async def _stays(self, present: Link, fresh: Link) -> bool:
+        """Whether the open session stays; one that does not answer has been lost by the peer."""
+        same = present.direction is fresh.direction
+        if not same and not prefers(self._me, fresh.peer, present.direction):
+            return False
+        return await present.pulse.answers()
 
     def _wake_routes_to(self, peer: NodeId) -> None:
         for route in self._routes.values():

@@ -320,11 +320,11 @@ class Neighbourhood:
         while True:
             await self._moves.wait()
             self._moves.clear()
+            self._lan_is_new.set()
             present = self._senses.own_addresses()
             if present != known:
                 _log.info("the addresses of this machine are now: %s", ", ".join(present))
                 known = present
-                self._lan_is_new.set()
                 self._refresh()
                 await self._senses.announce()
             self.links.dial_now()

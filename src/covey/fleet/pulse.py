@@ -12,9 +12,10 @@ from covey.errors import UnreachableError
 from covey.store.api import NodeId
 from covey.store.ports import Channel
 
-FAST_S = 1.0
+FAST_S = 0.8
 SLOW_S = 15.0
-DOUBT_S = 1.5
+DOUBT_S = 1.2
+ANSWER_S = 1.0
 GIVE_UP_S = 8.0
 
 
@@ -73,6 +74,15 @@ class Pulse:
         if interval < self._interval:
             self._hurry.set()
         self._interval = interval
+
+    async def answers(self) -> bool:
+        """Whether the peer answers soon."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._channel.ping()
+        except (UnreachableError, TimeoutError):
+            return False
+        return True
 
     async def beat(self, changed: Callable[[], None]) -> None:
         """Test the connection until it is lost, and cut it then.

@@ -13,7 +13,7 @@ from enum import StrEnum
 from covey.fleet.election import Candidate, Mode, elect
 from covey.store.api import NodeId
 
-GRACE_S = 0.5
+GRACE_S = 0.3
 """How long a cloud that is lost may take to come back before the LAN takes over."""
 
 STEADY_S = 1.0

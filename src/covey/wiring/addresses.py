@@ -8,11 +8,14 @@ import ifaddr
 
 from covey.settings import DEFAULT_PORT, Address, parse_address
 
+_V4 = 4
+
 
 def reachable_addresses(listen: str, advertise: tuple[str, ...]) -> list[str]:
     """Return `host:port` texts, the most widely reachable first.
 
-    Advertised addresses replace all others; a wildcard listener stands for every interface.
+    Advertised addresses replace all others; a wildcard listener stands for every interface, with
+    IPv4 alone if it is IPv4's.
     """
     if advertise:
         return list(advertise)
@@ -28,7 +31,11 @@ def reachable_addresses(listen: str, advertise: tuple[str, ...]) -> list[str]:
         for adapter in ifaddr.get_adapters()
         for ip in adapter.ips
     ]
-    usable = {item for item in map(ipaddress.ip_address, found) if not item.is_link_local}
+    usable = {
+        item
+        for item in map(ipaddress.ip_address, found)
+        if not item.is_link_local and (item.version == _V4 or ":" in where.host)
+    }
     outward = [item for item in usable if not item.is_loopback] or list(usable)
     return [str(Address(str(item), where.port)) for item in sorted(outward, key=_rank)]
 

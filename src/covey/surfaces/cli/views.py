@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from covey.surfaces.cli.humanize import ago, duration, size
+from covey.surfaces.cli.menu import COLUMNS
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.tables import render_record
 from covey.surfaces.cli.terminal import paint, printable
@@ -17,6 +18,10 @@ _STATE_STYLES = {"ready": "green", "locked": "yellow", "removed": "red"}
 _CHECK_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
 _LEVEL_STYLES = {"debug": "dim", "info": "cyan", "warning": "yellow"}
 _LOG_FIELDS = frozenset({"time", "level", "logger", "message", "exception"})
+_UPSTREAMS = {
+    "serving": "none: this machine serves its LAN",
+    "alone": "none",
+}
 _NEXT_STEP = {
     "locked": "Its keys are locked. Open them: covey unlock",
     "removed": "It was removed from its fleet. Join again: covey join",
@@ -36,6 +41,7 @@ def status(output: Output, node: Mapping[str, Any]) -> None:
         ("state", f"{painted}, {up_since}"),
         ("fleet", _joined(_machines(node), node["fleet_id"])),
         ("role", _joined(node.get("role"), _kind(node))),
+        ("upstream", _UPSTREAMS.get(str(node.get("upstream")), node.get("upstream"))),
         ("listens on", ", ".join(node["listen"])),
         ("data", _data(node)),
         ("certificate", _certificate(node)),
@@ -45,6 +51,9 @@ def status(output: Output, node: Mapping[str, Any]) -> None:
     shown = [(name, printable_but_colour(value, painted)) for name, value in pairs if value]
     for line in render_record(shown, colour=output.colour):
         output.line(line)
+    if node.get("fleet"):
+        output.line()
+        output.table(COLUMNS["peers.list"], node["fleet"])
     for warning in node.get("warnings") or ():
         output.warn(warning)
     conflicts = node.get("conflicts") or 0

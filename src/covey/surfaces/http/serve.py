@@ -115,13 +115,20 @@ class HttpServer:
 def bind_tcp(host: str, port: int) -> list[socket.socket]:
     """Bind every address that `host` stands for (port 0: any free one, the same for all).
 
+    `::` stands for all addresses of both families.
+
     Raises `ConflictError` if the port is taken, `RefusedError` if it is not permitted and
     `InvalidRequestError` for an address that this machine does not have.
     """
     try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        names = ("0.0.0.0", "::") if host == "::" else (host or None,)  # noqa: S104 - asked for
+        found = [
+            item
+            for name in names
+            for item in socket.getaddrinfo(
+                name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        ]
     except OSError as error:
         raise InvalidRequestError(
             f"The address {host} to listen on is unknown: {error.strerror}.",

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from covey.errors import CoveyError, RateLimitedError, RefusedError, TooLargeError
 from covey.surfaces.peer.service import (
     AUTHORITY_PATH,
+    CALLS_PATH,
     CHALLENGE_PATH,
     JOIN_PATH,
     MAX_REQUEST_BYTES,
@@ -25,6 +26,7 @@ from covey.surfaces.peer.service import (
     RENEW_PATH,
     REPLICATE_PATH,
     ChannelClosedError,
+    PeerChannel,
     PeerService,
 )
 from covey.surfaces.peer.shared_secret import (
@@ -105,15 +107,20 @@ def peer_routes(
     async def challenge(_body: bytes, address: str) -> bytes:
         return await service.challenge(address)
 
-    async def replicate(socket: WebSocket) -> None:
-        peer = await admit(service, socket, certificate_of(socket.scope))
-        if peer is None:
-            return
-        channel = AcceptedChannel(peer, socket, wire_of(socket.scope))
-        try:
-            await service.replicate(channel, _address(socket.client))
-        finally:
-            await channel.close()
+    def channel(
+        serve: Callable[[PeerChannel, str], Awaitable[None]],
+    ) -> Callable[[WebSocket], Awaitable[None]]:
+        async def endpoint(socket: WebSocket) -> None:
+            peer = await admit(service, socket, certificate_of(socket.scope))
+            if peer is None:
+                return
+            channel = AcceptedChannel(peer, socket, wire_of(socket.scope))
+            try:
+                await serve(channel, _address(socket.client))
+            finally:
+                await channel.close()
+
+        return endpoint
 
     return [
         Route(AUTHORITY_PATH, authority, methods=["GET"]),
@@ -121,7 +128,8 @@ def peer_routes(
         Route(JOIN_PATH, posted(service.join), methods=["POST"]),
         Route(RECOVER_PATH, posted(service.recover), methods=["POST"]),
         Route(RENEW_PATH, posted(service.renew), methods=["POST"]),
-        WebSocketRoute(REPLICATE_PATH, replicate),
+        WebSocketRoute(REPLICATE_PATH, channel(service.replicate)),
+        WebSocketRoute(CALLS_PATH, channel(service.calls)),
     ]
 
 
@@ -216,7 +224,7 @@ class AcceptedChannel:
         self._closed.set()
         try:
             await self._socket.close()
-        except (RuntimeError, OSError):
+        except (WebSocketDisconnect, RuntimeError, OSError):
             return
 
 
