@@ -267,6 +267,7 @@ class CallLink:
                 found = self._streams.get(number)
                 if found is not None:
                     found.take(event)
+                if found is not None and isinstance(event, Ended):
                     self._drop_if_over(found)
             case WasReset(number, reason):
                 gone = self._streams.pop(number, None)

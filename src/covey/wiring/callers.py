@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 
 from covey.errors import CoveyError
 from covey.fleet.membership import FleetService
@@ -13,24 +14,38 @@ from covey.fleet.statements import NodeKind
 from covey.fleet.tokens import Tokens
 from covey.operations.access import Caller, CallerKind, Role
 from covey.operations.context import Services
+from covey.remote.policy import limits_of
+from covey.settings import AccessSettings
+from covey.wiring.mesh import access_limits
 
 
 class Callers:
     """Implements the HTTP surface's `Authenticator` over whatever services are open now.
 
-    `local_token` returns the token of the local TCP port where there are no Unix sockets.
+    `local_token` returns the token of the local TCP port where there are no Unix sockets. `access`
+    holds for members, and its rules that name no member hold for tokens.
     """
 
-    def __init__(self, services: Services, local_token: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        local_token: Callable[[], str | None],
+        access: AccessSettings = AccessSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self._services = services
         self._local_token = local_token
+        self._access = access
 
     def by_token(self, token: str, address: str) -> Caller | None:
         """Return the token's caller, or None if there is no such token."""
         local = self._local_token()
         if local is not None and hmac.compare_digest(token.encode(), local.encode()):
             return self.local(None)
-        return self._services.get(Tokens).authenticate(token, address)
+        found = self._services.get(Tokens).authenticate(token, address)
+        if found is None or not self._access.rule:
+            return found
+        limits = limits_of(self._access.rule, member="", node_id="", role=found.role)
+        return replace(found, limits=limits)
 
     def by_certificate(self, certificate: bytes, address: str) -> Caller | None:
         """Return the member with this certificate; a relay may call nothing."""
@@ -41,12 +56,14 @@ class Callers:
             return None
         if member.statement.kind is NodeKind.RELAY:
             return None
+        name, role = core.name_of(member.node_id), member.statement.role
         return Caller(
             CallerKind.NODE,
-            core.name_of(member.node_id),
-            member.statement.role,
+            name,
+            role,
             address,
             node_id=member.node_id,
+            limits=access_limits(self._access, name, member.node_id, role),
         )
 
     def local(self, uid: int | None) -> Caller:

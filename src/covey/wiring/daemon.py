@@ -45,6 +45,7 @@ from covey.wiring.database import OpenedDatabase
 from covey.wiring.doctor import run_checks
 from covey.wiring.home_lock import hold_home
 from covey.wiring.log_tail import tail
+from covey.wiring.mesh import OpenDispatcher
 from covey.wiring.modules import OPERATION_MODULES
 from covey.wiring.open_node import Frame, OpenNode
 from covey.wiring.peer_port import PeerPort
@@ -63,11 +64,11 @@ class Daemon:
         self._loaded = loaded
         self._environ = environ
         self._registry = Registry.from_modules(OPERATION_MODULES)
-        self._frame = Frame(paths, loaded.settings, Services(), self._registry)
+        self._frame = Frame(paths, loaded.settings, Services(), self._registry, SqliteAudit())
         self._birth = Birth()
         self._stop = asyncio.Event()
         self._changing = asyncio.Lock()
-        self._audit = SqliteAudit()
+        self._audit = self._frame.audit
         self._rendered = RenderedDirectory(paths.rendered_dir)
         self._node: OpenNode | None = None
         self._notes: list[str] = list(loaded.warnings)
@@ -138,18 +139,22 @@ class Daemon:
     def _app(self) -> ASGIApp:
         settings = self._loaded.settings
         port = PeerPort(
-            lambda: self._opened().fleet, lambda: self._opened().links, lambda: self._opened().gate
+            lambda: self._opened().fleet,
+            lambda: self._opened().links,
+            lambda: self._opened().mesh.links,
+            lambda: self._opened().gate,
         )
         return build_app(
             self._registry,
             self._frame.services,
             self._audit,
-            Callers(self._frame.services, lambda: self._local_token),
+            Callers(self._frame.services, lambda: self._local_token, settings.access),
             settings=HttpSettings(
                 rate_limit_per_minute=settings.api.rate_limit_per_minute,
                 max_body_bytes=settings.api.max_body_bytes,
             ),
             health=lambda: self._state().value,
+            dispatcher=OpenDispatcher(lambda: self._opened().mesh.dispatcher),
             gauges=self._gauges,
             extra_routes=peer_routes(
                 port, lambda scope: connection_of(dict(scope)).certificate, wire_of

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from covey.engines.references import OutsideReferences
 from covey.engines.rendered_env import RenderedDirectory
 from covey.engines.scan_files import FilesToScan
+from covey.engines.sqlite.audit_storage import SqliteAudit
 from covey.engines.sqlite.local_storage import SqliteLocalState
 from covey.engines.sqlite.log_storage import SqliteLogStorage
 from covey.engines.sqlite.published import FileMark
@@ -40,6 +41,7 @@ from covey.fleet.tokens import Tokens
 from covey.operations.context import Services
 from covey.operations.registry import Registry
 from covey.paths import Paths
+from covey.remote.dispatcher import FleetDispatcher
 from covey.settings import Settings, parse_address
 from covey.store.api import Changed, NodeId
 from covey.store.clock import HybridClock
@@ -49,8 +51,10 @@ from covey.store.ports import ChainHead, Channel
 from covey.store.store import Store
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.surfaces.peer.dial import PeerClient
+from covey.surfaces.peer.service import CALLS_PATH
 from covey.wiring.addresses import reachable_addresses
 from covey.wiring.database import OpenedDatabase
+from covey.wiring.mesh import Mesh
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
 from covey.wiring.remote import RemoteServices
@@ -72,6 +76,7 @@ class Frame:
     settings: Settings
     services: Services
     registry: Registry
+    audit: SqliteAudit
 
 
 class OpenNode:
@@ -146,18 +151,27 @@ class OpenNode:
             seeded=lambda: self._seeded.addresses,
             announce=self._announce_now,
         )
+        client = PeerClient(lambda: self.tls.client, self.fleet.member, lambda: self.gate)
         self.links = Links(
             self.keys.node_id,
-            RenewingDialer(
-                PeerClient(lambda: self.tls.client, self.fleet.member, lambda: self.gate),
-                self.get_fleet,
-            ),
+            RenewingDialer(client, self.get_fleet),
             self._exchange,
             targets=self.neighbourhood.targets,
             is_member=self._is_member,
-            changed=self.neighbourhood.links_changed,
+            changed=self._links_changed,
         )
         self.neighbourhood.attach(self.links)
+        self.mesh = Mesh(
+            self.fleet,
+            self.hosts,
+            self.tls,
+            settings.access,
+            registry=frame.registry,
+            services=frame.services,
+            audit=frame.audit,
+            dialer=RenewingDialer(client, self.get_fleet, CALLS_PATH),
+            targets=self.neighbourhood.targets,
+        )
         self.exchanges: dict[NodeId, Exchange] = {}
         self.listening: list[str] = []
         self._server: HttpServer | None = None
@@ -191,6 +205,7 @@ class OpenNode:
                 self.store.records.subscribe(self._records_changed),
             ]
             self.links.refresh()
+            self.mesh.refresh()
             self.neighbourhood.start()
             self._tasks = [
                 asyncio.create_task(self._follow_roster()),
@@ -217,6 +232,7 @@ class OpenNode:
         await self.neighbourhood.close()
         for exchange in list(self.exchanges.values()):
             exchange.stop()
+        await self.mesh.close()
         await self.links.close()
         if self._server is not None:
             await self._server.stop()
@@ -251,6 +267,7 @@ class OpenNode:
     def _offer(self) -> None:
         services = self._frame.services
         services.provide(FleetService, self.fleet)
+        services.provide(FleetDispatcher, self.mesh.dispatcher)
         services.provide(Neighbourhood, self.neighbourhood)
         offered: list[tuple[type, object]] = [
             (EnvService, self.env),
@@ -266,7 +283,7 @@ class OpenNode:
                 services.provide(kind, service)
 
     def _withdraw(self) -> None:
-        for kind in (FleetService, Neighbourhood, *_OF_MEMBERS):
+        for kind in (FleetService, FleetDispatcher, Neighbourhood, *_OF_MEMBERS):
             self._frame.services.withdraw(kind)
 
     async def _exchange(self, channel: Channel) -> None:
@@ -278,6 +295,10 @@ class OpenNode:
         finally:
             if self.exchanges.get(channel.peer) is exchange:
                 del self.exchanges[channel.peer]
+
+    def _links_changed(self) -> None:
+        self.neighbourhood.links_changed()
+        self.mesh.follow(self.links)
 
     def _is_member(self, node_id: NodeId) -> bool:
         member = self.roster.roster.members.get(node_id)
@@ -312,15 +333,18 @@ class OpenNode:
     def _records_changed(self, changed: Changed) -> None:
         if any(collection == HOSTS for collection, _ in changed.keys):
             self.links.refresh()
+            self.mesh.refresh()
 
     async def _follow_roster(self) -> None:
         """Act on changes of the roster, and maintain hourly."""
         while True:
+            await self.mesh.members_changed()
             await _tolerate(self.fleet.maintain)
             await _tolerate(self.store.keys_changed)
             await _tolerate(self.store.trust_changed)
             self.neighbourhood.members_changed()
             self.links.refresh()
+            self.mesh.refresh()
             with contextlib.suppress(CoveyError):
                 self._write_seed()
             with contextlib.suppress(TimeoutError):

@@ -16,7 +16,7 @@ from covey.fleet.pulse import LinkChannel
 from covey.store.api import NodeId
 from covey.surfaces.peer.dial import DialledChannel, PeerClient
 from covey.surfaces.peer.requests import fetch_authority, post
-from covey.surfaces.peer.service import RENEW_PATH, Gate, PeerChannel
+from covey.surfaces.peer.service import RENEW_PATH, REPLICATE_PATH, Gate, PeerChannel
 
 _log = logging.getLogger("covey.peers")
 
@@ -45,10 +45,12 @@ class PeerPort:
         self,
         fleet: Callable[[], FleetService],
         links: Callable[[], Links],
+        call_links: Callable[[], Links],
         gate: Callable[[], Gate],
     ) -> None:
         self._fleet = fleet
         self._links = links
+        self._call_links = call_links
         self._gate = gate
 
     def gate(self) -> Gate:
@@ -83,22 +85,29 @@ class PeerPort:
         """Run a replication session that a member opened."""
         await self._links().accept(TypedChannel(channel), address)
 
+    async def calls(self, channel: PeerChannel, address: str) -> None:
+        """Carry operation calls with a member that connected for them."""
+        await self._call_links().accept(TypedChannel(channel), address)
+
 
 class RenewingDialer:
     """Dials members; a refusal for this node's certificate is answered by asking for a new one."""
 
-    def __init__(self, client: PeerClient, fleet: Callable[[], FleetService]) -> None:
+    def __init__(
+        self, client: PeerClient, fleet: Callable[[], FleetService], path: str = REPLICATE_PATH
+    ) -> None:
         self._client = client
         self._fleet = fleet
+        self._path = path
 
     async def dial(self, address: str) -> LinkChannel:
         """Connect to `host:port` and prove both identities."""
         try:
-            return _typed(await self._client.dial(address))
+            return _typed(await self._client.dial(address, self._path))
         except (RefusedError, UnauthenticatedError) as refusal:
             if not await self._renewed(address):
                 raise refusal from None
-        return _typed(await self._client.dial(address))
+        return _typed(await self._client.dial(address, self._path))
 
     async def _renewed(self, address: str) -> bool:
         fleet = self._fleet()

@@ -88,9 +88,9 @@ class PeerClient:
         self._member = member
         self._gate = gate
 
-    async def dial(self, address: str) -> DialledChannel:
-        """Open a replication channel; raises `UnreachableError` or `RefusedError`."""
-        return DialledChannel(*await self.open(address, REPLICATE_PATH))
+    async def dial(self, address: str, path: str = REPLICATE_PATH) -> DialledChannel:
+        """Open a channel, for replication or calls; raises `UnreachableError` or `RefusedError`."""
+        return DialledChannel(*await self.open(address, path))
 
     async def open(self, address: str, path: str) -> tuple[str, ClientConnection]:
         """Open a WebSocket to a member; returns its node id as well. Raises as `dial`."""

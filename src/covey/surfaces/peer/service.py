@@ -15,6 +15,7 @@ RECOVER_PATH = "/peer/v1/recover"
 CHALLENGE_PATH = "/peer/v1/challenge"
 RENEW_PATH = "/peer/v1/renew"
 REPLICATE_PATH = "/peer/v1/replicate"
+CALLS_PATH = "/peer/v1/calls"
 
 
 class ChannelClosedError(UnreachableError):
@@ -80,3 +81,6 @@ class PeerService(Protocol):
 
     async def replicate(self, channel: PeerChannel, address: str) -> None:
         """Run a replication session that a member opened."""
+
+    async def calls(self, channel: PeerChannel, address: str) -> None:
+        """Carry operation calls with a member that connected for them."""
