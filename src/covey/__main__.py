@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from covey.surfaces.cli.light.exec_call import ExecCall
+    from covey.surfaces.cli.light.failure import CallFailedError
     from covey.surfaces.cli.node_control import NodeControl, ServiceManager
+    from covey.surfaces.cli.session import Locals
+    from covey.surfaces.cli.ssh import Ssh
 
 _FRONT_PAGE: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["help"])
 
@@ -25,6 +30,12 @@ def main() -> int:
             return abandon_stdout(error)
         if status is not None:
             return status
+    if argv[:1] == ["exec"] and os.name == "posix":
+        from covey.surfaces.cli.light.fast_exec import try_exec
+
+        status = try_exec(argv[1:], _settle)
+        if status is not None:
+            return status
     if argv in _FRONT_PAGE:
         from covey.surfaces.cli.front_page import print_front_page
 
@@ -38,9 +49,20 @@ def main() -> int:
 
 def _run(argv: list[str]) -> int:
     from covey.surfaces.cli.app import run
+
+    return run(argv, _locals())
+
+
+def _locals() -> Locals:
     from covey.surfaces.cli.session import Locals
 
-    return run(argv, Locals(_node_control, _service_manager))
+    return Locals(_node_control, _service_manager, _ssh)
+
+
+def _settle(wanted: ExecCall, error: CallFailedError) -> int:
+    from covey.surfaces.cli.exec_failure import settle_alone
+
+    return settle_alone(_locals(), wanted, error)
 
 
 def _node_control() -> NodeControl:
@@ -53,6 +75,12 @@ def _service_manager() -> ServiceManager:
     from covey.engines.systemd import SystemdManager
 
     return SystemdManager()
+
+
+def _ssh() -> Ssh:
+    from covey.engines.ssh import OpenSsh
+
+    return OpenSsh()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 ALIASES: dict[str, tuple[str, ...]] = {
     "audit": ("audit", "list"),
     "delete": ("env", "unset"),
+    "exec": ("exec", "run"),
     "doctor": ("node", "doctor"),
     "export": ("env", "export"),
     "get": ("env", "get"),
@@ -56,6 +57,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("join",): LocalCommand("membership:join", "Join a fleet with an invitation."),
     ("recover",): LocalCommand("membership:recover", "Regain a fleet with its recovery key."),
     ("shell-init",): LocalCommand("shell_init:shell_init", "Print the hook for a shell's rc file."),
+    ("shell",): LocalCommand("exec_commands:shell", "Open a shell on a host."),
     ("up",): LocalCommand("up:up", "Run the daemon in this terminal."),
 }
 """Commands that stand beside the operations; some of them work without a daemon."""
@@ -64,6 +66,11 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     "env.get": LocalCommand("env_get:get", "Print the value of one variable."),
     "env.import": LocalCommand("env_files:import_", "Import variables from a file."),
     "env.set": LocalCommand("env_set:set_", "Set variables, each as NAME=VALUE."),
+    "exec.attach": LocalCommand(
+        "exec_commands:attach", "Follow a detached command, and pass input to it."
+    ),
+    "exec.logs": LocalCommand("exec_commands:logs", "Show what a detached command has written."),
+    "exec.run": LocalCommand("exec_commands:run", "Run a command on any host."),
     "env.scan": LocalCommand(
         "env_files:scan", "Find the fleet's secrets in files and staged changes."
     ),
@@ -123,6 +130,7 @@ GROUPS: dict[str, str] = {
     "audit": "Who did what, and when.",
     "config": "The settings of this machine.",
     "env": "Environment variables that follow you.",
+    "exec": "Commands on any machine.",
     "fleet": "The machines of the fleet.",
     "node": "The node that runs here.",
     "peers": "The other machines, as this one sees them.",
@@ -135,6 +143,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Start", ("init", "join", "up", "agent", "status", "doctor")),
     ("Variables", ("env", "get", "set", "delete", "list", "export", "run", "shell-init")),
     ("Machines", ("fleet", "invite", "peers", "sync", "recover")),
+    ("Remote work", ("exec", "shell")),
     ("Access", ("token", "audit", "lock", "unlock")),
     ("This program", ("config", "completion", "shutdown")),
 )

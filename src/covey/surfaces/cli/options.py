@@ -38,7 +38,7 @@ def _option(flags: str, text: str) -> GlobalOption:
     *short, last = flags.split(", ")
     name, _, metavar = last.partition(" ")
     return GlobalOption(
-        [*short, name],
+        [*short, name, f"global_{name.strip('-').replace('-', '_')}"],
         is_flag=not metavar,
         multiple=name == "--host",
         type=click.IntRange(1, _MOST_PARALLEL) if name == "--parallel" else None,

@@ -56,7 +56,7 @@ class RemoteConnection:
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
-        self._connection = _connect(remote)
+        self._connection = connect(remote)
 
     def request(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
@@ -78,7 +78,8 @@ class RemoteConnection:
         self._connection.close()
 
 
-def _connect(remote: Remote) -> http.client.HTTPConnection:
+def connect(remote: Remote) -> http.client.HTTPConnection:
+    """Connect; raises `InvalidRequestError` or `UnreachableError`."""
     parts = urlsplit(remote.url)
     try:
         port = parts.port

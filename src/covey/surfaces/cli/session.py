@@ -20,6 +20,7 @@ from covey.surfaces.cli.tree import Node
 if TYPE_CHECKING:
     from covey.surfaces.cli.client import Client
     from covey.surfaces.cli.node_control import NodeControl, ServiceManager
+    from covey.surfaces.cli.ssh import Ssh
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Locals:
 
     node_control: Callable[[], NodeControl]
     service_manager: Callable[[], ServiceManager]
+    ssh: Callable[[], Ssh] | None = None
 
 
 @dataclass

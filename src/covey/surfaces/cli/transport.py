@@ -87,6 +87,17 @@ class Transport:
         except (OSError, ProtocolError) as error:
             raise self._lost() from error
 
+    def open_stream(self) -> tuple[socket.socket, dict[str, str]]:
+        """Open a connection for a WebSocket; returns it and the headers that it needs.
+
+        Raises `UnreachableError` when there is no answer.
+        """
+        if self._remote is None:
+            return connect_socket(self._paths), {}
+        from covey.surfaces.cli.remote_http import connect
+
+        return connect(self._remote).sock, {"Authorization": f"Bearer {self._remote.token}"}
+
     def close(self) -> None:
         """Close the connection, if one is open."""
         if self._connection is not None:
@@ -134,6 +145,11 @@ class Transport:
 
 def connect_local(paths: Paths) -> LocalConnection:
     """Connect to this home's daemon; raises `DaemonNotRunningError` when there is none."""
+    return LocalConnection(connect_socket(paths))
+
+
+def connect_socket(paths: Paths) -> socket.socket:
+    """Connect to this home's daemon; raises `DaemonNotRunningError` when there is none."""
     try:
         if sys.platform == "win32":
             found = socket.create_connection(("127.0.0.1", LOCAL_TCP_PORT), _CONNECT_SECONDS)
@@ -153,7 +169,7 @@ def connect_local(paths: Paths) -> LocalConnection:
         ) from error
     except OSError as error:
         raise not_running(paths) from error
-    return LocalConnection(found)
+    return found
 
 
 def not_running(paths: Paths) -> DaemonNotRunningError:

@@ -1,0 +1,28 @@
+"""Connections for calls that pass input on while they run."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from covey.errors import CoveyError
+from covey.surfaces.cli.light.socket_call import SocketCall
+from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.target import Target
+
+
+def open_call(session: Session, target: Target | None = None) -> tuple[SocketCall, dict[str, str]]:
+    """Connect to the node that the options name; returns the call and the headers for it.
+
+    Raises `UnreachableError` and what else the options may have wrong.
+    """
+    import sys
+
+    if sys.platform == "win32":
+        raise CoveyError(
+            "This needs a POSIX terminal, which Windows has not.",
+            hint="Use the Windows Subsystem for Linux, or the Python interface.",
+        )
+    chosen = session.target if target is None else target
+    headers = chosen.headers()
+    stream, more = session.client.transport.open_stream()
+    return SocketCall(cast("Any", stream)), {**headers, **more}
