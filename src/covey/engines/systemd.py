@@ -78,7 +78,8 @@ class Unit:
             "Restart=on-failure",
             "RestartSec=2",
             "TimeoutStopSec=15",
-            "KillMode=mixed",
+            # Attached commands end with their line to the daemon; detached ones outlive it.
+            "KillMode=process",
             "LimitNOFILE=65536",
             "LimitCORE=0",
             f"Environment={_quoted(f'COVEY_HOME={self.home}')}" if self.home else "",

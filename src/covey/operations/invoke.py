@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -182,6 +183,10 @@ def _target(operation: Operation, arguments: msgspec.Struct | None) -> str:
     parts = []
     for item in operation.signature.parameters:
         value = getattr(arguments, item.name)
-        if item.positional and not isinstance(value, Secret) and isinstance(value, (str, int)):
+        if not item.positional or isinstance(value, Secret):
+            continue
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            parts.append(shlex.join(value))
+        elif isinstance(value, (str, int)):
             parts.append(str(value))
     return " ".join(parts)[:200]

@@ -59,13 +59,16 @@ class _Keeper:
     def __init__(self, kept: Kept, request: dict[str, Any], first: socket.socket) -> None:
         self.kept = kept
         self.request = request
-        os.chdir(request["directory"])
+        self.directory: str = request["directory"]
         os.umask(0o077)
         self.listening = socket.socket(socket.AF_UNIX)
+        # A Unix socket's path must be short: this one is bound by its name alone.
+        os.chdir(self.directory)
         self.listening.bind(CONTROL)
+        os.chdir("/")
         self.listening.listen(4)
         self.listening.settimeout(0)
-        self.spool = SpoolWriter(".", request["limit"])
+        self.spool = SpoolWriter(self.directory, request["limit"])
         self.recorder = self._recorder()
         self.lines = {first.fileno(): _Line(first)}
         self.outputs: dict[int, int] = {}
@@ -135,6 +138,8 @@ class _Keeper:
     def _serve(self, fd: int, events: int) -> None:
         if fd == self.kept.wake_fd:
             self.kept.woken()
+            if self.kept.asked and self.kept.status is None:
+                self.reason = "killed"
         elif fd == self.listening.fileno():
             self._welcome()
         elif fd in self.lines:
@@ -292,12 +297,14 @@ class _Keeper:
             "ended": time.time(),
             "output": self.spool.end,
         }
-        with open(ENDED + ".new", "w", encoding="utf-8") as file:
+        ended = os.path.join(self.directory, ENDED)
+        os.umask(0o077)
+        with open(ended + ".new", "w", encoding="utf-8") as file:
             json.dump(record, file)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(ENDED + ".new", ENDED)
-        os.unlink(CONTROL)
+        os.rename(ended + ".new", ended)
+        os.unlink(os.path.join(self.directory, CONTROL))
         for line in self.lines.values():
             line.socket.settimeout(_PARTING_S)
             try:

@@ -36,7 +36,9 @@ class Kept:
         self.wake_fd, self._wake = os.pipe()
         for fd in (self.wake_fd, self._wake):
             os.set_blocking(fd, False)
+        self.asked = False
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._asked_to_end)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         tree.adopt_orphans()
 
@@ -50,19 +52,18 @@ class Kept:
             return {"failed": [error.stage, error.number]}
         return {"started": self._leader}
 
-    def woken(self) -> bool:
-        """Take the ended ones; True once the command itself is among them."""
+    def woken(self) -> None:
+        """Take the ended ones; told to end (SIGTERM), end the tree."""
         try:
             while os.read(self.wake_fd, 4096):
                 pass
         except BlockingIOError:
             pass
-        ended = False
         for pid, status in tree.reap():
             if pid == self._leader and self.status is None:
                 self.status = status
-                ended = True
-        return ended
+        if self.asked and self.status is None and self._kill_at is None:
+            self.end()
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +118,9 @@ class Kept:
         if gone:
             self._kill_at = None
         return gone
+
+    def _asked_to_end(self, *_: object) -> None:
+        self.asked = True
 
     @property
     def _leader_alive(self) -> int | None:

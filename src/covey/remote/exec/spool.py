@@ -43,7 +43,7 @@ class Piece:
 
 
 class SpoolWriter:
-    """Appends output in a directory; the oldest segments go when all are over `limit` bytes.
+    """Appends output in a directory, and keeps the last `limit` bytes, and a segment more.
 
     A disk that is full costs output, never the command: what cannot be written is missing later.
     """
@@ -70,7 +70,7 @@ class SpoolWriter:
 
     def would_lose(self, offset: int) -> bool:
         """Whether more output would cost what lies at `offset` or behind it."""
-        return self.end - offset > self._limit - self._segment_bytes - 2 * LARGEST_PIECE
+        return self.end + LARGEST_PIECE - offset > self._limit
 
     def close(self) -> None:
         """Close the last segment."""
@@ -93,7 +93,7 @@ class SpoolWriter:
             frame = frame[os.write(self._file, frame) :]
 
     def _drop(self) -> None:
-        while len(self._starts) > 1 and self.end - self._starts[0] > self._limit:
+        while len(self._starts) > 1 and self.end - self._starts[1] >= self._limit:
             oldest = self._starts.pop(0)
             try:
                 os.unlink(os.path.join(self._directory, _name_of(oldest)))
