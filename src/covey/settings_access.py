@@ -26,10 +26,10 @@ class AccessRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for role in self.roles:
             if role not in {"viewer", "developer", "operator", "admin"}:
                 raise ValueError(f"{role} is no role")
-        if not (self.allow or self.deny or self.as_user):
-            raise ValueError("a rule allows, denies or names a user")
         if self.as_user == "":
             raise ValueError("as_user names no user")
+        if not (self.allow or self.deny or self.as_user):
+            raise ValueError("a rule allows, denies or names a user")
 
 
 def rules() -> Kind:

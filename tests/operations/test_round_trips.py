@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from covey.errors import InvalidRequestError
-from covey.operations.codec import encode_hook, from_json, to_json
+from covey.operations.codec import encode_hook, from_json, from_msgpack, to_json, to_msgpack
 from covey.operations.commands import command_of
 from covey.operations.registry import Operation
 from covey.operations.signature import Location
 from covey.operations.wire import wire_of
 from covey.surfaces.cli.request import Request, build_request
 from covey.surfaces.http.decode import decode_text, read_arguments
+from covey.surfaces.http.messages import JsonMessages, MsgpackMessages
 from tests.operations.every_operation import NAMES, OPERATIONS
 from tests.operations.type_strategies import schema_of, values_of
 
@@ -43,6 +44,36 @@ def test_arguments_survive_json_and_fit_their_schema(operation: Operation, data:
     encoded = to_json(arguments)
     assert from_json(encoded, kind) == arguments
     jsonschema_rs.validate(schema_of(kind), json.loads(encoded))
+
+
+@every
+@given(data=st.data())
+@few
+def test_arguments_and_results_survive_msgpack(operation: Operation, data: st.DataObject):
+    for kind in (operation.signature.arguments, operation.signature.result):
+        value = data.draw(known(kind))
+        assert from_msgpack(to_msgpack(value), kind) == value
+
+
+duplex = [item for item in OPERATIONS if item.duplex]
+
+
+@pytest.mark.parametrize("operation", duplex, ids=[item.name for item in duplex])
+@given(data=st.data())
+@few
+def test_input_items_survive_both_forms_and_are_never_the_end(
+    operation: Operation, data: st.DataObject
+):
+    assert operation.signature.input is not None
+    kind = operation.signature.input.item
+    item = data.draw(known(kind))
+    assert from_json(to_json(item), kind) == item
+    assert from_msgpack(to_msgpack(item), kind) == item
+    jsonschema_rs.validate(schema_of(kind), json.loads(to_json(item)))
+    text: Message = {"type": "websocket.receive", "text": to_json(item).decode()}
+    assert JsonMessages(None).item(kind, text) == item
+    binary: Message = {"type": "websocket.receive", "bytes": to_msgpack(item)}
+    assert MsgpackMessages().item(kind, binary) == item
 
 
 @every

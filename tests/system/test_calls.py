@@ -186,6 +186,9 @@ def test_a_call_goes_past_a_third_node(chain: tuple[Node, Node, Node]):
     (entry,) = trail(frigg, "env.set")
     assert entry["caller"].endswith("@freya via freya")
     assert trail(odin, "env.set") == []
+    peers = {item["name"]: item for item in ask(freya, "GET", "/api/v1/peers").json}
+    assert (peers["frigg"]["route"], peers["odin"]["route"]) == ("relayed", "direct")
+    eventually(lambda: ask(freya, "GET", "/api/v1/peers").json[0]["round_trip_ms"] is not None)
 
 
 def test_a_relay_that_is_killed_ends_the_call_with_an_error(chain: tuple[Node, Node, Node]):

@@ -19,6 +19,7 @@ from covey.fleet.node import NodeState, NodeStatus, Peer
 from covey.fleet.roster import FleetMember
 from covey.fleet.statements import NodeKind
 from covey.fleet.upstream import Kind
+from covey.remote.calls import Route
 from covey.store.replicate import SessionStats
 from covey.wiring.open_node import Frame, OpenNode
 
@@ -111,8 +112,8 @@ def _peer(node: OpenNode, member: FleetMember) -> Peer:
         address=link.address if link is not None else _address(node, member),
         direction=link.direction.value if link is not None else None,
         source=node.neighbourhood.source_of(link) if link is not None else None,
-        route="direct" if link is not None else None,
-        round_trip_ms=_milliseconds(link),
+        route=_route(node, link, member),
+        round_trip_ms=_milliseconds(node, link, member),
         connected_at=iso(link.since) if link is not None else None,
         last_seen_at=iso(link.pulse.heard_at) if link is not None else None,
         clock_skew_ms=stats.clock_skew_ms if stats is not None else None,
@@ -134,10 +135,19 @@ def _state(link: Link | None, stats: SessionStats | None) -> str:
     return "silent" if link.pulse.doubted else _sync_state(stats)
 
 
-def _milliseconds(link: Link | None) -> float | None:
-    if link is None or link.pulse.round_trip_s is None:
-        return None
-    return round(link.pulse.round_trip_s * 1000, 2)
+def _route(node: OpenNode, link: Link | None, member: FleetMember) -> str | None:
+    """Return which way leads to a member: without a session there may be a relay for calls."""
+    if link is not None:
+        return Route.DIRECT.value
+    health = node.mesh.calls.health(member.node_id)
+    return None if health is None else health.route.value
+
+
+def _milliseconds(node: OpenNode, link: Link | None, member: FleetMember) -> float | None:
+    if link is not None and link.pulse.round_trip_s is not None:
+        return round(link.pulse.round_trip_s * 1000, 2)
+    health = node.mesh.calls.health(member.node_id)
+    return None if health is None or health.rtt_ms is None else round(health.rtt_ms, 2)
 
 
 def _upstream(node: OpenNode) -> str:

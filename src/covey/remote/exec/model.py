@@ -19,7 +19,10 @@ SIGNALS = tuple(
 
 SignalName = Annotated[
     str,
-    Meta(pattern=r"^(SIG)?[A-Z0-9]{2,12}(?!\n)$", description="The signal, such as TERM, KILL or INT."),
+    Meta(
+        pattern=r"^(SIG)?[A-Z0-9]{2,12}(?!\n)$",
+        description="The signal, such as TERM, KILL or INT.",
+    ),
 ]
 Rows = Annotated[int, Meta(ge=1, le=10_000, description="Height of the terminal in rows.")]
 Columns = Annotated[int, Meta(ge=1, le=10_000, description="Width of the terminal in columns.")]
