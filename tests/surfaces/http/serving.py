@@ -38,12 +38,10 @@ class SampleAuthenticator:
 
     def __init__(self) -> None:
         self.locked = False
-        self.tokens_seen: list[str] = []
 
     def by_token(self, token: str, address: str) -> Caller | None:
         if self.locked:
             raise LockedError("This node is locked.", hint="Run: covey unlock")
-        self.tokens_seen.append(token)
         if token == "expired":
             raise UnauthenticatedError("The token has expired.", hint="Create another one.")
         label, _, patterns = token.partition("/")

@@ -30,10 +30,6 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait(self, key: str) -> float:
-        """Return the seconds until the key has a token; 0 if it has one now."""
-        return self._until_one(self._level(key))
-
     def take(self, key: str) -> float:
         """Take a token and return 0, or take none and return the seconds until there is one."""
         level = self._level(key)
@@ -57,21 +53,18 @@ class TokenBuckets:
 class FailedAttempts:
     """A stricter bucket by address for credentials that were refused.
 
-    When it is empty, no credential from that address is looked at until it has refilled.
+    A valid token is let in whatever its neighbours do: with 256 random bits there is nothing to
+    guess, and one program with an old token must not lock out the others behind its address.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._buckets = TokenBuckets(per_minute, clock)
 
-    def check(self, address: str) -> None:
-        """Raise `RateLimitedError` if the address has failed too often."""
-        wait = self._buckets.wait(network_of(address))
+    def count(self, address: str) -> None:
+        """Count one refused credential; raises `RateLimitedError` when there were too many."""
+        wait = self._buckets.take(network_of(address))
         if wait > 0:
             raise _limited("Too many wrong tokens came from this address.", wait)
-
-    def count(self, address: str) -> None:
-        """Count one refused credential."""
-        self._buckets.take(network_of(address))
 
 
 class RateLimits:
