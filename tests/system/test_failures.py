@@ -165,7 +165,9 @@ def test_a_tampered_keyring_is_told_from_a_wrong_password(fleet: Fleet) -> None:
 def test_a_full_disk_refuses_writes_and_loses_nothing(fleet: Fleet) -> None:
     disk = fleet.directory / "freya"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("only root may mount; tests/engines/test_sqlite_faults.py needs no root")
     try:
         freya = fleet.founder("freya")
         freya.run("env", "set", "BEFORE=safe")
