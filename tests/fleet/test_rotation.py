@@ -137,6 +137,27 @@ def test_certificates_are_renewed_at_two_thirds_of_their_life() -> None:
     run(case)
 
 
+def test_admins_alone_have_certificates_for_what_they_advertise() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        for node in (frigg, odin, loki):
+            node.fleet.core.around = dataclasses.replace(
+                node.fleet.core.around, advertised=("cloud.example", "198.51.100.7")
+            )
+            await node.fleet.maintain()
+        await tell(frigg, odin, loki)
+        for node in (frigg, odin):
+            found = read_certificate(node.keys.secrets.certificate)
+            assert found.names >= {"cloud.example", "198.51.100.7", "localhost", "::1", node.id}
+        assert "cloud.example" not in read_certificate(loki.keys.secrets.certificate).names
+        settled = frigg.roster.digest()
+        for node in (frigg, odin, loki):
+            await node.fleet.maintain()
+            assert node.roster.digest() == settled
+
+    run(case)
+
+
 def test_clocks_that_differ_cause_no_storm_of_renewals() -> None:
     async def case(frigg: Node) -> None:
         odin, loki = await trio(frigg)

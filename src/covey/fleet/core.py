@@ -38,6 +38,7 @@ class Surroundings:
     full member can read, `addresses` are where others reach this node (`host:port`), `connected`
     are the peers with an open session. `credentials_changed` is called when the certificate or the
     trusted CAs changed, `data_keys_changed` when data keys came; `LiveKeys` holds them by then.
+    `advertised` are the hosts for which an admin's own certificate is valid, beside loopback.
     """
 
     held_log: Callable[[NodeId], ChainHead | None]
@@ -48,6 +49,7 @@ class Surroundings:
     data_keys_changed: Callable[[], None] = lambda: None
     now: Callable[[], datetime] = utc_now
     certificate_life: timedelta = CERTIFICATE_LIFE
+    advertised: tuple[str, ...] = ()
 
 
 class FleetCore:
@@ -131,6 +133,7 @@ class FleetCore:
             self.keys.secrets.ring,
             self.now,
             self.around.certificate_life,
+            self.around.advertised,
         )
 
     def sign_own(self, statement: Statement) -> Signed:

@@ -42,7 +42,11 @@ def next_version(statements: Statements, statement: Statement) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An admin at one moment: signs with `authority`, on the ground of what is known."""
+    """An admin at one moment: signs with `authority`, on the ground of what is known.
+
+    `own_names` are host names and IP addresses for its own certificate. Others get none: a
+    browser that trusts the authority would believe a member's claim to any name.
+    """
 
     authority: AuthorityKey
     node_id: NodeId
@@ -51,6 +55,7 @@ class Issuer:
     ring: KeyRing
     now: datetime
     life: timedelta = CERTIFICATE_LIFE
+    own_names: tuple[str, ...] = ()
 
     @property
     def fleet_id(self) -> str:
@@ -69,8 +74,14 @@ class Issuer:
 
     def certify(self, member: Member) -> Signed:
         """Issue a certificate to a member."""
-        der = issue_certificate(self.authority, member.sign_key, self.now, self.life)
-        return self.say(Certificate(member.node_id, der))
+        return self.say(Certificate(member.node_id, self.certificate_for(member)))
+
+    def certificate_for(self, member: Member) -> bytes:
+        """Make a certificate (DER) for a member."""
+        names = self.own_names if member.node_id == self.node_id else ()
+        return issue_certificate(
+            self.authority, member.sign_key, member.tls_key, self.now, self.life, names
+        )
 
     def admit(self, member: Member) -> list[Signed]:
         """Take a member in: the member, its certificate, and the keys that it may hold."""

@@ -20,6 +20,7 @@ from msgspec import Meta
 from covey.errors import InvalidRequestError
 from covey.fleet.authority import authority_key_of, read_certificate
 from covey.fleet.identity import node_id_of, signature_is_valid
+from covey.fleet.tls_key import TlsKey
 from covey.operations.access import Role
 
 MAX_STATEMENT_BYTES = 256 << 10
@@ -46,6 +47,7 @@ class Member(msgspec.Struct, frozen=True, tag="member", tag_field="type"):
 
     node_id: Id
     sign_key: PublicKey
+    tls_key: TlsKey
     seal_key: PublicKey
     kind: NodeKind
     role: Role
@@ -271,6 +273,8 @@ def _check_form(statement: Statement, signer: bytes) -> None:
         case Member():
             if node_id_of(statement.sign_key) != statement.node_id:
                 raise BadStatementError("A member's id does not fit its key.")
+            if not statement.tls_key.belongs_to(statement.sign_key):
+                raise BadStatementError("A member's TLS key is not its own.")
         case Authority():
             fleet_key_id(statement.certificate)
         case Certificate():

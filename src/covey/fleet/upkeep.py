@@ -40,8 +40,9 @@ class Upkeep:
         core.take_up()
         due = self._due([core.me])
         if self._is_issuer():
+            mine = due or ([] if self._is_named() else [core.me])
             asked = [member for member in core.roster.present if self._asks(member)]
-            await self._certify([*due, *self._due(asked)])
+            await self._certify([*mine, *self._due(asked)])
         elif due and not self._asks(core.me):
             await self._ask()
 
@@ -134,6 +135,11 @@ class Upkeep:
             return verify_certificate(member.certificate, trusted, at).renewal_due(at)
         except UnauthenticatedError:
             return True
+
+    def _is_named(self) -> bool:
+        """Whether the own certificate has the names that this node advertises."""
+        certificate = self._core.me.certificate or self._core.keys.secrets.certificate
+        return read_certificate(certificate).names_all(self._core.around.advertised)
 
     def _asks(self, member: FleetMember) -> bool:
         """Whether the member asks to replace the very certificate that it has."""

@@ -35,11 +35,12 @@ from covey.fleet.live_keys import LiveKeys
 from covey.fleet.machine import this_machine
 from covey.fleet.membership import FleetService
 from covey.fleet.roster_store import FleetRoster
+from covey.fleet.tls_key import derive_tls_key
 from covey.fleet.tokens import Tokens
 from covey.operations.context import Services
 from covey.operations.registry import Registry
 from covey.paths import Paths
-from covey.settings import Settings, parse_address
+from covey.settings import DEFAULT_PORT, Settings, parse_address
 from covey.store.api import Changed, NodeId
 from covey.store.clock import HybridClock
 from covey.store.compaction import Retention
@@ -116,6 +117,10 @@ class OpenNode:
                 connected=lambda: [link.peer for link in self.links.open_links],
                 credentials_changed=self._renew_tls,
                 certificate_life=timedelta(days=settings.fleet.certificate_days),
+                advertised=tuple(
+                    parse_address(item, default_port=DEFAULT_PORT).host
+                    for item in settings.server.advertise
+                ),
             ),
         )
         self.env = EnvService(
@@ -284,7 +289,7 @@ class OpenNode:
         secrets = self.keys.secrets
         return TlsIdentity(
             x509.load_der_x509_certificate(secrets.certificate),
-            self.keys.identity.signing_key,
+            derive_tls_key(self.keys.identity.sign_seed),
             tuple(x509.load_der_x509_certificate(item) for item in secrets.authorities),
         )
 
