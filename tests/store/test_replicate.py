@@ -466,5 +466,19 @@ def test_a_roster_changed_in_a_session_is_told_once():
     assert a.roster.digest() == b.roster.digest()
 
 
+def test_a_roster_that_changes_before_the_peer_s_is_merged_decides_nothing_yet():
+    a, b = Node("a"), Node("b")
+    peer = Peer(a, b)
+    theirs = PlainRoster([b.statement()])
+    peer.greet(roster=theirs.digest())
+    assert len(peer.say(Roster(theirs.digest(), theirs.export()))) == 1
+    a.roster.add(Node("c").statement())
+    assert peer.session.roster_changed() == []
+    a.roster.add(b.statement())
+    (roster,) = sent(peer.session.merged())
+    assert isinstance(roster, Roster)
+    assert peer.session.stats().ready
+
+
 def test_a_signer_has_one_identity():
     assert NodeSigner("a").node_id == NodeSigner("a").node_id != NodeSigner("b").node_id
