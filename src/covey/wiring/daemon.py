@@ -34,7 +34,7 @@ from covey.operations.context import Services, locked
 from covey.operations.registry import Registry
 from covey.operations.secret import Secret
 from covey.paths import LOCAL_TCP_PORT, Paths
-from covey.settings import LoadedSettings, describe, load
+from covey.settings import DEFAULT_PORT, LoadedSettings, describe, load, parse_address
 from covey.surfaces.http.app import HttpSettings, build_app
 from covey.surfaces.http.connection import connection_of
 from covey.surfaces.http.metrics import Gauge
@@ -146,6 +146,10 @@ class Daemon:
             settings=HttpSettings(
                 rate_limit_per_minute=settings.api.rate_limit_per_minute,
                 max_body_bytes=settings.api.max_body_bytes,
+                allowed_hosts=tuple(
+                    parse_address(item, default_port=DEFAULT_PORT).host
+                    for item in settings.server.advertise
+                ),
             ),
             health=lambda: self._state().value,
             gauges=self._gauges,

@@ -38,6 +38,7 @@ from covey.fleet.roster_store import FleetRoster
 from covey.fleet.tls_key import derive_tls_key
 from covey.fleet.tokens import Tokens
 from covey.operations.context import Services
+from covey.operations.openapi import METRICS
 from covey.operations.registry import Registry
 from covey.paths import Paths
 from covey.settings import DEFAULT_PORT, Settings, parse_address
@@ -237,7 +238,7 @@ class OpenNode:
         offered: list[tuple[type, object]] = [
             (EnvService, self.env),
             (SecretScans, SecretScans(FilesToScan())),
-            (Tokens, Tokens(self.store.records, self.local, self._frame.registry)),
+            (Tokens, Tokens(self.store.records, self.local, [*self._frame.registry, METRICS])),
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
