@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -32,6 +38,7 @@ class Metrics:
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self, gauges: GaugeProvider) -> None:
+        disable_created_metrics()
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "covey_http_requests",
