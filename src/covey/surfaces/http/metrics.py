@@ -38,7 +38,7 @@ class Metrics:
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self, gauges: GaugeProvider) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "covey_http_requests",
