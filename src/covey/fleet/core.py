@@ -23,6 +23,7 @@ from covey.fleet.rings import own_ring
 from covey.fleet.roster import FleetMember, Roster
 from covey.fleet.roster_store import FleetRoster
 from covey.fleet.statements import NodeKind, Signed, Statement, sign_statement
+from covey.operations.access import Role
 from covey.store.api import NodeId
 from covey.store.ports import ChainHead, LocalState
 
@@ -100,6 +101,18 @@ class FleetCore:
         """Whether this node is in the fleet."""
         member = self.roster.members.get(self.keys.node_id)
         return member is not None and member.present
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node."""
+        return self.keys.node_id
+
+    def role_of(self, node_id: NodeId) -> Role | None:
+        """Return the role of a full member that is in the fleet, None for all others."""
+        member = self.roster.members.get(node_id)
+        if member is None or not member.present or member.statement.kind is NodeKind.RELAY:
+            return None
+        return member.statement.role
 
     @property
     def me(self) -> FleetMember:

@@ -238,7 +238,7 @@ class OpenNode:
         offered: list[tuple[type, object]] = [
             (EnvService, self.env),
             (SecretScans, SecretScans(FilesToScan())),
-            (Tokens, Tokens(self.store.records, self.local, [*self._frame.registry, METRICS])),
+            (Tokens, self._tokens()),
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
@@ -247,6 +247,10 @@ class OpenNode:
                 services.withdraw(kind, _relay_refusal)
             else:
                 services.provide(kind, service)
+
+    def _tokens(self) -> Tokens:
+        operations = [*self._frame.registry, METRICS]
+        return Tokens(self.store.records, self.local, self.fleet.core, operations)
 
     def _withdraw(self) -> None:
         for kind in (FleetService, *_OF_MEMBERS):
