@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -233,6 +235,17 @@ def test_who_asked_in_vain_gets_the_payload_when_it_comes():
     settle(downstream, Link(a, b))
     assert not other.log.quarantined()
     assert other.log.read(a.id, 0, 1)[0].payload == entry.payload
+
+
+def test_a_commit_too_long_for_a_frame_comes_whole_in_one_session():
+    a, b = fleet("a", "b")
+    a.replica.write(*((f"K{number}", os.urandom(1_000_000)) for number in range(12)))
+    link = Link(a, b)
+    settle(link)
+    assert not link.ended
+    assert values(b) == values(a)
+    assert len(values(b)) == 12
+    assert not b.log.quarantined()
 
 
 def test_a_second_source_is_told_what_came_from_the_first():
