@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from covey import __version__
 from covey.errors import InvalidRequestError
 
 # Python's `$` also matches before a last line break, hence the `(?!\n)`.
@@ -31,12 +31,8 @@ class Machine(msgspec.Struct, frozen=True):
 def this_machine(name: str = "") -> Machine:
     """Describe this machine; without a name it takes its host name."""
     hostname = socket.gethostname()
-    try:
-        covey_version = version("covey")
-    except PackageNotFoundError:
-        covey_version = ""
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
-    return Machine(check_name(name or suggest_name(hostname)), hostname, system, covey_version)
+    return Machine(check_name(name or suggest_name(hostname)), hostname, system, __version__)
 
 
 def check_name(name: str) -> str:

@@ -171,7 +171,7 @@ def _store(health: StoreHealth) -> list[Check]:
                 "Remove this node (covey fleet remove NAME, on an admin) and join it anew.",
             )
         )
-    return found or [_ok("entries", f"{health.entries} entries of {health.logs} logs, all sound.")]
+    return found or [_ok("entries", f"{health.entries} from {health.logs} nodes, all sound.")]
 
 
 def _conflicts(node: OpenNode) -> Check:
@@ -180,7 +180,8 @@ def _conflicts(node: OpenNode) -> Check:
         return _check(
             "conflicts",
             CheckState.WARNING,
-            f"{count} variables were changed on two machines at once.",
+            f"{count} {'variable was' if count == 1 else 'variables were'} changed on two machines "
+            "at once.",
             "covey env conflicts, then covey env resolve NAME",
         )
     return _ok("conflicts", "No variable was changed on two machines at once.")

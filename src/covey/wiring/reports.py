@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from covey import __version__
 from covey.env.model import COLLECTION as VARIABLES
 from covey.fleet.authority import read_certificate
 from covey.fleet.hosts import COLLECTION as HOSTS
 from covey.fleet.keyring import Keyring
-from covey.fleet.machine import this_machine
 from covey.fleet.node import NodeState, NodeStatus, Peer
 from covey.fleet.roster import FleetMember
 from covey.fleet.statements import NodeKind
@@ -43,7 +43,7 @@ def describe_node(
         fleet_id=keyring.fleet_id,
         kind=None,
         role=None,
-        version=this_machine("covey").covey_version,
+        version=__version__,
         pid=os.getpid(),
         started_at=iso(birth.wall),
         uptime_seconds=int(time.monotonic() - birth.steady),
@@ -66,7 +66,7 @@ def describe_node(
         locked,
         state=NodeState.READY if node.is_member else NodeState.REMOVED,
         name=secrets.name,
-        kind="relay" if node.is_relay else "member",
+        kind=(NodeKind.RELAY if node.is_relay else NodeKind.FULL).value,
         role=None if node.is_relay or member is None else member.statement.role.label,
         listen=node.listening,
         members=len(node.roster.roster.present),
@@ -102,7 +102,7 @@ def _peer(node: OpenNode, member: FleetMember) -> Peer:
     return Peer(
         node_id=member.node_id,
         name=node.fleet.core.name_of(member.node_id),
-        kind="relay" if member.statement.kind is NodeKind.RELAY else "member",
+        kind=member.statement.kind.value,
         state="unreachable" if link is None else _sync_state(stats),
         address=link.address if link is not None else _address(node, member),
         direction=link.direction.value if link is not None else None,
