@@ -62,7 +62,7 @@ class EnvExchange:
         """Return the values for a process; without `partial`, raises if any is missing."""
         resolved = await self._service.resolve(place)
         if not partial:
-            require_all(resolved)
+            require_all(resolved, otherwise=". Or go on without them: --partial")
         secret = [
             name
             for name in resolved.values
@@ -103,15 +103,18 @@ class EnvExchange:
         }
 
 
-def require_all(resolved: Resolved) -> None:
-    """Raise `ConflictError` naming the variables that have no value, and why."""
+def require_all(resolved: Resolved, *, otherwise: str = "") -> None:
+    """Raise `ConflictError` naming the variables that have no value, and why.
+
+    `otherwise` is a way to go on without them.
+    """
     if not resolved.problems:
         return
     reasons = [f"{one.name}: {one.reason}" for one in resolved.problems]
     count = f"{len(reasons)} variables have" if len(reasons) > 1 else "A variable has"
     raise ConflictError(
         f"{count} no value: {'; '.join(reasons[:_NAMED])}.",
-        hint="Correct them, or see where they come from: covey env explain NAME",
+        hint=f"See where they come from: covey env explain NAME{otherwise}",
         details={"names": [one.name for one in resolved.problems]},
     )
 

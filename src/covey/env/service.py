@@ -219,7 +219,7 @@ class EnvService:
         if (version is None) == (value is None):
             raise InvalidRequestError(
                 f"Choose what {name} shall be: one of its versions, or a value.",
-                hint=f"--version {versions[0].id}, or --value. See: covey env conflicts",
+                hint=f"--version {versions[0].id}, or --value-stdin. See: covey env conflicts",
                 details={"versions": [one.id for one in versions]},
             )
         if value is not None:

@@ -103,7 +103,7 @@ class Daemon:
                 self._rendered.lock()
             await local.start([self._local_listener()])
             ready(self._ready_line())
-            _log.info("ready: %s", self._ready_line())
+            _log.info("ready")
             await self._stop.wait()
             _log.info("stopping")
         finally:
@@ -240,9 +240,11 @@ class Daemon:
 
     def _ready_line(self) -> str:
         if self._node is None:
-            return "locked: open the node's keys with `covey unlock`"
+            return "ready, but locked: open the node's keys with `covey unlock`"
         where = ", ".join(self._node.listening)
-        return f"{self._node.keys.secrets.name} serves https://{where} and {self._paths.socket}"
+        return (
+            f"ready: {self._node.keys.secrets.name} serves https://{where} and {self._paths.socket}"
+        )
 
     def _gauges(self) -> tuple[Gauge, ...]:
         node = self._node

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from covey.operations.command_document import Command, CommandResult
-from covey.surfaces.cli.menu import ALONE, COLUMNS, VIEWS
+from covey.surfaces.cli.menu import ALONE, COLUMNS, EMPTY, VIEWS
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.place import fill_place
 from covey.surfaces.cli.session import Session
@@ -33,7 +33,7 @@ def run_operation(session: Session, command: Command, values: Mapping[str, Any])
         elif view is not None:
             view(output, result)
         elif command.result.kind == "list" and not output.as_json:
-            output.rows(shape_for_people(command), result or [])
+            output.rows(shape_for_people(command), result or [], _empty(command))
         elif not (output.quiet and command.effect in {"change", "destroy"}):
             output.result(command.result, result)
 
@@ -48,7 +48,7 @@ def _page_through(session: Session, command: Command, values: Mapping[str, Any])
     if output.as_json:
         output.json(found)
     else:
-        output.rows(shape_for_people(command), found)
+        output.rows(shape_for_people(command), found, _empty(command))
     if cursor is not None:
         output.note(f"There are more: --cursor {cursor}")
 
@@ -60,6 +60,10 @@ def shape_for_people(command: Command) -> CommandResult:
     if chosen is None:
         return CommandResult("list", command.result.fields)
     return CommandResult("list", tuple(fields[name] for name in chosen if name in fields))
+
+
+def _empty(command: Command) -> str:
+    return EMPTY.get(command.name, "Nothing found.")
 
 
 def _view(name: str) -> View | None:

@@ -16,6 +16,10 @@ _JSON_FILE = "@"
 _STDIN = "-"
 _CHOICES_WIDTH = 40
 
+SCOPE_PARAMETERS = ("scope", "source", "target")
+SHORT_SCOPES = frozenset({"project", "environment", "host"})
+"""Words for a scope that the working directory completes."""
+
 
 class ParameterValue(click.ParamType[Any]):
     """Reads one value of a described parameter."""
@@ -39,6 +43,23 @@ class ParameterValue(click.ParamType[Any]):
         if self.param.choices:
             return self.param.name.upper() if has_many(self.param) else "|".join(self.param.choices)
         return _METAVARS[self.param.type]
+
+
+class WholeNumber(click.ParamType[int]):
+    """Reads a whole number of at least `least`."""
+
+    name = "N"
+
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Convert text; fails with what is expected."""
+        if isinstance(value, int):
+            return value
+        if re.fullmatch(r"\d{1,9}", value, re.ASCII) is None or int(value) < self._least:
+            self.fail(f"{value!r} is not a whole number from {self._least}.", param, ctx)
+        return int(value)
 
 
 def has_many(param: CommandParameter) -> bool:
@@ -102,8 +123,10 @@ def _check_text(param: CommandParameter, text: str) -> None:
         raise ValueError(f"{shown!r} is longer than {param.max_length} characters.")
     if param.min_length is not None and len(text) < param.min_length:
         raise ValueError(f"{shown!r} is shorter than {param.min_length} characters.")
+    if text in SHORT_SCOPES and param.name in SCOPE_PARAMETERS:
+        return
     if param.pattern is not None and re.search(param.pattern, text) is None:
-        about = f" {param.help}" if param.help else f" It must match {param.pattern}"
+        about = f" It takes: {param.help}" if param.help else f" It must match {param.pattern}"
         raise ValueError(f"{shown!r} is not valid.{about}")
 
 

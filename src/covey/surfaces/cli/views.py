@@ -126,7 +126,7 @@ def _joined(name: str | None, detail: str | None) -> str:
 
 def _kind(node: Mapping[str, Any]) -> str | None:
     kind = node.get("kind")
-    return None if kind in {None, "node", "member"} else str(kind)
+    return None if kind in {None, "full"} else str(kind)
 
 
 def _machines(node: Mapping[str, Any]) -> str | None:
