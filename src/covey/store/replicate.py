@@ -180,7 +180,8 @@ class Session:
         for each in self._receiving.applied(batch, outcome):
             match each:
                 case Ack():
-                    self._told[each.origin] = max(each.seq, self._told.get(each.origin, 0))
+                    if each.seq:
+                        self._told[each.origin] = max(each.seq, self._told.get(each.origin, 0))
                     self._send(each)
                 case AskDigests():
                     self._send(each)
