@@ -15,6 +15,8 @@ from covey.errors import (
     UnauthenticatedError,
 )
 from covey.fleet.authority import read_certificate
+from covey.fleet.roster_store import FleetRoster
+from covey.fleet.statements import MAX_COUNTER, sign_statement
 from covey.operations.access import Role
 from tests.fleet.fleet_nodes import (
     Node,
@@ -70,6 +72,27 @@ def test_two_admins_that_rotate_apart_lose_no_key() -> None:
         assert len(generations[0]) == 3
         assert frigg.keys.current() == odin.keys.current() == loki.keys.current()
         assert (loki.value("A"), loki.value("B")) == (b"frigg", b"odin")
+
+    run(case)
+
+
+def test_an_admin_that_uses_up_the_versions_can_be_removed() -> None:
+    async def case(frigg: Node) -> None:
+        odin, _ = await trio(frigg, second=Role.ADMIN)
+        spoiler = odin.fleet.core.issuer()
+        spoiled = sign_statement(
+            spoiler.authority.signing_key,
+            spoiler.fleet_id,
+            spoiler.roster.members[frigg.id].statement,
+            version=MAX_COUNTER,
+            issued_at=MAX_COUNTER,
+        )
+        await frigg.roster.merge([spoiled.raw])
+        await frigg.fleet.remove("odin")
+        again = FleetRoster(frigg.roster.roster.fleet_id, frigg.log.survivors())
+        assert again.roster == frigg.roster.roster
+        assert frigg.id in again.present()
+        assert odin.id not in again.present()
 
     run(case)
 

@@ -11,7 +11,9 @@ from covey.fleet.identity import NodeIdentity
 from covey.fleet.statements import (
     MAX_STATEMENT_BYTES,
     BadStatementError,
+    Certificate,
     DataKeys,
+    Generation,
     Leave,
     RenewalRequest,
     open_statement,
@@ -99,3 +101,16 @@ def test_size_limit() -> None:
         sign(CHAIN[0], huge)
     with pytest.raises(BadStatementError, match="size"):
         open_statement(bytes(MAX_STATEMENT_BYTES + 1), FLEET)
+
+
+def test_a_malformed_certificate_spoils_its_own_statement_alone() -> None:
+    signed = sign(CHAIN[0], Certificate(NODES[0].node_id, b"not DER"))
+    with pytest.raises(BadStatementError, match="cannot be read"):
+        open_statement(signed.raw, FLEET)
+
+
+def test_nothing_is_signed_that_nobody_could_read_again() -> None:
+    with pytest.raises(BadStatementError, match="out of bounds"):
+        sign(CHAIN[0], Generation("0" * 32, 1 << 60))
+    with pytest.raises(BadStatementError, match="out of bounds"):
+        sign(CHAIN[0], member(NODES[0]), (1 << 53) + 1)

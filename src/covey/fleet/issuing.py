@@ -12,6 +12,7 @@ from covey.fleet.recovery import refresh_recovery
 from covey.fleet.rings import hand_keys
 from covey.fleet.roster import FleetMember, Roster, Statements
 from covey.fleet.statements import (
+    MAX_COUNTER,
     Authority,
     Certificate,
     Generation,
@@ -33,11 +34,16 @@ def to_ms(at: datetime) -> int:
 
 
 def next_version(statements: Statements, statement: Statement) -> int:
-    """Return a version above every statement on the same subject."""
+    """Return a version above every statement on the same subject.
+
+    The highest possible version stays what it is: a removed admin may have used it up, and what it
+    signed counts no more by then.
+    """
     place = (type(statement).__name__, subject_of(statement))
-    return 1 + max(
+    highest = max(
         (item.version for slot, item in statements.items() if slot[:2] == place), default=0
     )
+    return min(MAX_COUNTER, highest + 1)
 
 
 @dataclass(frozen=True, slots=True)
