@@ -220,10 +220,13 @@ async def _regain(address: str, recovery_key: Secret, machine: Machine, life: ti
 
 
 async def _make_known(address: str, keys: FirstKeys) -> None:
-    """Tell the fleet of this machine; if that fails, the daemon does it when it connects."""
+    """Tell the fleet of this machine; if that fails, the daemon does it when it connects.
+
+    No failure may come out of it: the new recovery key is still to be shown, this once.
+    """
     secrets = keys.secrets
     request = ask_for_renewal(secrets.identity, secrets.fleet_id, keys.statements, utc_now())
-    with contextlib.suppress(UnreachableError):
+    with contextlib.suppress(CoveyError):
         await post(address, RENEW_PATH, request, await fetch_authority(address))
 
 

@@ -50,6 +50,7 @@ from covey.store.ports import ChainHead, Channel
 from covey.store.store import Store
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.surfaces.peer.dial import PeerClient
+from covey.surfaces.peer.service import MAX_FRAME_BYTES
 from covey.wiring.addresses import reachable_addresses
 from covey.wiring.database import OpenedDatabase
 from covey.wiring.peer_port import RenewingDialer
@@ -229,7 +230,7 @@ class OpenNode:
         where = parse_address(self._frame.settings.server.listen)
         sockets = bind_tcp(where.host, where.port)
         self.listening = [_address_of(item.getsockname()) for item in sockets]
-        self._server = HttpServer(app)
+        self._server = HttpServer(app, max_websocket_bytes=MAX_FRAME_BYTES)
         await self._server.start([Listener(item, self.tls.server) for item in sockets])
 
     def _offer(self) -> None:

@@ -151,7 +151,7 @@ class AcceptedChannel:
         self._closed.set()
         try:
             await self._socket.close()
-        except (RuntimeError, OSError):
+        except (WebSocketDisconnect, RuntimeError, OSError):
             return
 
 
