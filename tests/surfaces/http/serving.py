@@ -38,12 +38,15 @@ class SampleAuthenticator:
 
     def __init__(self) -> None:
         self.locked = False
+        self.revoked: set[str] = set()
 
     def by_token(self, token: str, address: str) -> Caller | None:
         if self.locked:
             raise LockedError("This node is locked.", hint="Run: covey unlock")
         if token == "expired":
             raise UnauthenticatedError("The token has expired.", hint="Create another one.")
+        if token in self.revoked:
+            return None
         label, _, patterns = token.partition("/")
         try:
             role = Role.parse(label)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
@@ -34,6 +36,9 @@ REQUEST_ID = "covey.request_id"
 TIMEOUT_HEADER = "covey-timeout"
 """Seconds that the caller gives the operation; without it, `default_timeout`."""
 
+_RECHECK = 1.0
+"""Seconds for which a stream may go on before its caller's rights are looked at again."""
+
 _SHORTEST = 1.0
 _LONGEST = 3600.0
 _FIRST_MESSAGE_TIMEOUT = 30.0
@@ -57,6 +62,11 @@ class Gate:
             raise
         self.limits.caller(caller)
         return caller
+
+    def recheck(self, scope: Scope, operation: Operation) -> None:
+        """Raise unless whoever began a stream may still call its operation."""
+        caller = identify(scope, self.authenticator, self.failures)
+        authorize(caller, operation.name, operation.access)
 
     def pass_anybody(self, scope: Scope) -> None:
         """Count a request for a public page; raises `RateLimitedError`."""
@@ -108,9 +118,7 @@ class Endpoints:
             ),
         )
         if operation.signature.streams:
-            items = cast(
-                "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
-            )
+            items = self._items(operation, arguments, context, request.scope)
             return EventStream(items, connection_of(request.scope).stopping, context.remaining())
         result = await invoke(operation, arguments, context, self.audit)
         return result_response(result, wire, request.headers, request.method)
@@ -124,15 +132,26 @@ class Endpoints:
         await socket.accept(subprotocol=_chosen(socket.scope["subprotocols"]))
         try:
             arguments = read_message(operation, wire, params, await _first_message(socket))
-            items = cast(
-                "AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit)
-            )
+            items = self._items(operation, arguments, context, socket.scope)
             stopping = connection_of(socket.scope).stopping
             await send_over_websocket(socket, items, stopping, context.remaining())
         except CoveyError as error:
             await fail_websocket(socket, error)
         except WebSocketDisconnect:
             return
+
+    async def _items(
+        self, operation: Operation, arguments: msgspec.Struct, context: Context, scope: Scope
+    ) -> AsyncGenerator[Any, None]:
+        """Yield a stream's items while its token is not revoked and its node not removed."""
+        items = cast("AsyncGenerator[Any, None]", stream(operation, arguments, context, self.audit))
+        checked = time.monotonic()
+        async with aclosing(items) as found:
+            async for item in found:
+                if time.monotonic() - checked >= _RECHECK:
+                    self.gate.recheck(scope, operation)
+                    checked = time.monotonic()
+                yield item
 
     def _context(self, scope: Scope, caller: Caller, *, streams: bool) -> Context:
         seconds = _timeout(scope)
