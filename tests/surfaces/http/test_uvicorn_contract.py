@@ -240,6 +240,32 @@ def test_one_connection_too_many_is_refused_and_the_socket_stays_open(
         first.close()
 
 
+@pytest.mark.parametrize("limit", ["MAX_STRANGERS", "MAX_FROM_ONE"])
+def test_strangers_cannot_take_the_members_connections(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: str
+):
+    monkeypatch.setattr(protocol, limit, 1)
+    anybody = client_context(fleet.authority)
+
+    async def status(port: int, tls: ssl.SSLContext) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"https://127.0.0.1:{port}/", ssl=tls) as response,
+        ):
+            return response.status
+
+    async def work() -> None:
+        async with serving(server_context(fleet.authority, fleet.node)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=anybody)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in await reader.readline()
+            assert await status(port, anybody) == 503
+            assert await status(port, client_context(fleet.authority, fleet.member)) == 200
+            writer.close()
+
+    uvloop.run(work())
+
+
 def test_a_response_has_the_date(fleet: Fleet):
     with running() as server:
         assert server.request("GET", "/health").headers["date"].endswith(" GMT")
