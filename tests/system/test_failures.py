@@ -59,6 +59,18 @@ def test_a_second_init_changes_nothing(fleet: Fleet) -> None:
     assert (node.home / "data" / "keyring.json").read_bytes() == before
 
 
+def test_a_home_that_lost_its_keys_can_start_anew(fleet: Fleet) -> None:
+    odin = fleet.founder("odin")
+    frigg = fleet.member(odin, "frigg")
+    odin.run("env", "set", "OLD=1")
+    eventually(lambda: frigg.run("env", "get", "OLD", expect=None).returncode == 0)
+    odin.stop()
+    (odin.home / "data" / "keyring.json").unlink()
+    odin.init()
+    odin.start()
+    odin.run("env", "set", "NEW=1")
+
+
 def test_a_token_is_good_once(fleet: Fleet) -> None:
     freya = fleet.founder("freya")
     token = freya.out("invite")

@@ -181,6 +181,9 @@ class _NewHome:
                 f"This home has a node already ({self._paths.data_dir}).",
                 hint="Use it (covey up), or set COVEY_HOME to another directory.",
             )
+        # These tell of a node whose keys are gone: its log's end would fence off the new one's.
+        for name in ("published", "fleet.seed"):
+            (Path(self._paths.data_dir) / name).unlink(missing_ok=True)
         for path in sorted(Path(self._paths.data_dir).glob("covey.db*")):
             if not path.name.startswith("covey.db.unfinished-"):
                 path.replace(path.with_name(f"covey.db.unfinished-{os.getpid()}{path.name[8:]}"))
