@@ -352,6 +352,19 @@ async def test_what_is_exported_is_imported_the_same(node: EnvNode) -> None:
 
 
 @on_node
+async def test_a_text_for_eval_leaves_out_what_has_no_value(node: EnvNode) -> None:
+    await node.set("GOOD", "1")
+    await node.set("BAD", "${NOWHERE}", expand=True)
+    for kind in ["sh", "bash", "zsh", "fish", "powershell"]:
+        found = await node.call("export", format=kind)
+        assert found.names == ["GOOD"]
+        assert [one.name for one in found.problems] == ["BAD"]
+    for kind in ["dotenv", "json"]:
+        with pytest.raises(ConflictError, match="BAD"):
+            await node.call("export", format=kind)
+
+
+@on_node
 async def test_values_name_the_secret_ones(node: EnvNode) -> None:
     await node.set("SECRET", "s")
     await node.set("PLAIN", "p", "project:shop", kind="plain")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covey.env import homelab
-from covey.env.formats.choose import Format, guess, parse, write
+from covey.env.formats.choose import FOR_EVAL, Format, guess, parse, write
 from covey.env.formats.entry import Entry
 from covey.env.model import Kind
 from covey.env.results import Exported, Imported, ValueProblem, Values
@@ -49,14 +49,20 @@ class EnvExchange:
         return Imported(chosen.value, str(scope), changed, same, written)
 
     async def give(self, place: Place, chosen: Format, title: str) -> Exported:
-        """Export what applies at a place; raises if a value is missing or does not fit."""
+        """Export what applies at a place; raises if a value does not fit.
+
+        What has no value is told beside a text for `eval`, and raises for a file.
+        """
+        problems: list[ValueProblem] = []
         if chosen is Format.HOMELAB:
             found = homelab.lines(self._hosts.list())
         else:
             resolved = await self._service.resolve(place)
-            require_all(resolved)
+            if chosen not in FOR_EVAL:
+                require_all(resolved)
+            problems = _problems(resolved)
             found = dict(resolved.values)
-        return Exported(chosen.value, write(chosen, found, title=title), sorted(found))
+        return Exported(chosen.value, write(chosen, found, title=title), sorted(found), problems)
 
     async def values(self, place: Place, *, partial: bool) -> Values:
         """Return the values for a process; without `partial`, raises if any is missing."""
@@ -71,7 +77,7 @@ class EnvExchange:
         return Values(
             values=dict(resolved.values),
             secret=secret,
-            problems=[ValueProblem(one.name, one.reason) for one in resolved.problems],
+            problems=_problems(resolved),
             project=place.project,
             environment=place.environment,
             host=place.host or "",
@@ -101,6 +107,10 @@ class EnvExchange:
             for name, value in resolved.values.items()
             if (item := resolved.resolution.winner(name))
         }
+
+
+def _problems(resolved: Resolved) -> list[ValueProblem]:
+    return [ValueProblem(one.name, one.reason) for one in resolved.problems]
 
 
 def require_all(resolved: Resolved, *, otherwise: str = "") -> None:

@@ -71,6 +71,18 @@ VERSION: dict[str, Any] = {
             {"level_with": [], "not_level": [], "unreachable": []},
             "This fleet has no other machine. Let one in: covey invite\n",
         ),
+        (
+            ["fleet", "rename", "frigg", "odin"],
+            ("PUT", "/api/v1/fleet/nodes/frigg/name"),
+            {"node": {"name": "odin"}, "fields": {}},
+            "The machine is called odin now.\n",
+        ),
+        (
+            ["fleet", "set-field", "frigg", "ip", "10.0.0.8"],
+            ("PUT", "/api/v1/fleet/nodes/frigg/fields/ip"),
+            {"node": {"name": "frigg"}, "fields": {"ip": "10.0.0.8"}},
+            "On record of frigg: ip=10.0.0.8\n",
+        ),
     ],
 )
 def test_a_change_is_told_in_a_sentence(
@@ -113,3 +125,23 @@ def test_a_name_that_cannot_be_is_refused_in_words(covey: Covey, word: str):
     assert done.status == 2
     assert "cannot be the name of a variable" in done.err
     assert "letters, digits and underscores" in done.err
+
+
+@pytest.mark.parametrize("option", ["--url", "--token-file", "--scope"])
+def test_an_option_without_its_value_is_refused(covey: Covey, option: str):
+    done = covey("env", "list", option, document=None)
+    assert (done.status, done.out) == (2, "")
+    assert f"{option} needs a value." in done.err
+
+
+def test_an_export_for_eval_names_what_it_lacks(daemon: FakeDaemon, covey: Covey):
+    found = {
+        "format": "fish",
+        "text": "set -gx A '1'\n",
+        "names": ["A"],
+        "problems": [{"name": "B", "reason": "it refers to C, which is not set"}],
+    }
+    daemon.on("GET", "/api/v1/env:export?format=fish", found)
+    done = covey("env", "export", "--format", "fish", document=None)
+    assert (done.status, done.out) == (0, "set -gx A '1'\n")
+    assert done.err == "warning: B is left out: it refers to C, which is not set\n"

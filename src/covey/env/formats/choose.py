@@ -35,6 +35,10 @@ class Format(StrEnum):
     POWERSHELL = "powershell"
 
 
+FOR_EVAL = frozenset({Format.SH, Format.BASH, Format.ZSH, Format.FISH, Format.POWERSHELL})
+"""Formats that a shell evaluates as it starts: one bad variable must not cost it all others."""
+
+
 def parse(kind: Format, text: str) -> list[Entry]:
     """Read a file; raises `InvalidRequestError` naming line and cause."""
     # The YAML and TOML libraries cost an idle daemon a megabyte.

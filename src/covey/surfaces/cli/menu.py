@@ -79,6 +79,10 @@ VIEWS: dict[str, str] = {
     "env.resolve": "outcomes:resolved",
     "env.rollback": "outcomes:rolled_back",
     "env.unset": "outcomes:unset",
+    "fleet.rename": "outcomes:renamed",
+    "fleet.set-field": "outcomes:recorded",
+    "fleet.set-role": "outcomes:given_role",
+    "fleet.unset-field": "outcomes:recorded",
     "node.logs": "views:log_line",
     "node.status": "views:status",
     "sync.now": "outcomes:synced",
@@ -114,6 +118,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns that people see of some lists, the most telling first; --json has all."""
 
 EMPTY: dict[str, str] = {
+    "env.diff": "The two are the same.",
     "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
     "fleet.invitations": "No invitation is open. Make one: covey invite",
     "peers.list": "This fleet has no other machine. Let one in: covey invite",

@@ -26,7 +26,7 @@ def _option(flags: str, text: str) -> GlobalOption:
     opts = names.split(", ")
     return GlobalOption(
         opts,
-        is_flag=not metavar,
+        is_flag=None if metavar else True,
         metavar=metavar or None,
         expose_value=False,
         is_eager=True,

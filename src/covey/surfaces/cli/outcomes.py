@@ -57,6 +57,22 @@ def synced(output: Output, report: Mapping[str, Any]) -> None:
     _say(output, "\n".join(said) or "This fleet has no other machine. Let one in: covey invite")
 
 
+def renamed(output: Output, machine: Mapping[str, Any]) -> None:
+    """Say what the machine is called now."""
+    _say(output, f"The machine is called {machine['node']['name']} now.")
+
+
+def given_role(output: Output, machine: Mapping[str, Any]) -> None:
+    """Say what the machine may do now."""
+    _say(output, f"{machine['node']['name']} is {machine['node']['role']} now.")
+
+
+def recorded(output: Output, machine: Mapping[str, Any]) -> None:
+    """Say what is on record of the machine."""
+    fields = ", ".join(f"{name}={value}" for name, value in machine["fields"].items())
+    _say(output, f"On record of {machine['node']['name']}: {fields or 'nothing'}")
+
+
 def conflicts(output: Output, found: Sequence[Mapping[str, Any]]) -> None:
     """Show the rival versions of each variable, the one that counts first."""
     if output.quiet:

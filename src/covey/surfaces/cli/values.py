@@ -122,7 +122,9 @@ def _check_text(param: CommandParameter, text: str) -> None:
     if param.max_length is not None and len(text) > param.max_length:
         raise ValueError(f"{shown!r} is longer than {param.max_length} characters.")
     if param.min_length is not None and len(text) < param.min_length:
-        raise ValueError(f"{shown!r} is shorter than {param.min_length} characters.")
+        least = param.min_length
+        wanted = "It must not be empty." if least == 1 else f"It needs {least} characters."
+        raise ValueError(f"{shown!r} is too short. {wanted}")
     if text in SHORT_SCOPES and param.name in SCOPE_PARAMETERS:
         return
     if param.pattern is not None and re.search(param.pattern, text) is None:

@@ -84,8 +84,10 @@ def show_checks(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def exported(output: Output, found: Mapping[str, Any]) -> None:
-    """Print variables in the format that was asked for, and nothing else."""
+    """Print variables in the format that was asked for; warnings go to standard error."""
     output.text(str(found["text"]))
+    for problem in found.get("problems") or ():
+        output.warn(f"{problem['name']} is left out: {problem['reason']}")
 
 
 def log_line(output: Output, item: Mapping[str, Any]) -> None:
