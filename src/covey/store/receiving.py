@@ -88,7 +88,6 @@ class Receiving:
                 self.refused.pop(origin, None)
                 self.entries += len(outcome.entries)
                 self.quarantined += len(outcome.quarantined)
-                self.want(origin, outcome.missing)
                 return Ack(origin, outcome.head.seq, Verdict.OK)
             case Gap():
                 return Ack(origin, outcome.held, Verdict.GAP)
