@@ -123,6 +123,10 @@ async def test_kind_and_note_stay_and_expansion_does_not(node: EnvNode) -> None:
     assert "literally" in again.hint
     assert await node.get("A") == "${B}"
     assert (await node.set("A", "x")).hint is None
+    assert (
+        "covey env unset PATH --scope host:frigg"
+        in (await node.set("PATH", "/bin", "host:frigg")).hint
+    )
 
 
 @on_node
