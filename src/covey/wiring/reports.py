@@ -75,7 +75,7 @@ def describe_node(
         conflicts=_conflicts(node),
         database_bytes=node.database.size(),
         certificate_expires_at=read_certificate(secrets.certificate).not_after.isoformat(),
-        warnings=[*notes, *_warnings(node)],
+        warnings=[*notes, *_warnings(node, paths.data_dir)],
     )
 
 
@@ -152,10 +152,15 @@ def _conflicts(node: OpenNode) -> int | None:
     return sum(len(node.store.records.conflicts(name)) for name in (VARIABLES, HOSTS))
 
 
-def _warnings(node: OpenNode) -> list[str]:
+def way_back(data_dir: str) -> str:
+    """Say how a machine that is out of its fleet comes back."""
+    return f"covey agent stop; mv {data_dir} {data_dir}.old; covey join, with a new invitation"
+
+
+def _warnings(node: OpenNode, data_dir: str) -> list[str]:
     found = []
     if not node.is_member:
-        found.append("This machine was removed from the fleet. To come back, join with a new home.")
+        found.append(f"This machine is out of its fleet. To come back: {way_back(data_dir)}")
     health = node.store.health()
     if health.quarantined:
         found.append(f"{len(health.quarantined)} damaged entries are set aside: covey doctor")

@@ -19,7 +19,6 @@ _LEVEL_STYLES = {"debug": "dim", "info": "cyan", "warning": "yellow"}
 _LOG_FIELDS = frozenset({"time", "level", "logger", "message", "exception"})
 _NEXT_STEP = {
     "locked": "Its keys are locked. Open them: covey unlock",
-    "removed": "It was removed from its fleet. Join again: covey join",
 }
 
 
