@@ -194,6 +194,21 @@ def test_agent_start_unlocks(
     assert done.out.endswith("ready.\n")
 
 
+def test_agent_start_says_that_a_wrong_password_leaves_it_locked(
+    daemon: FakeDaemon, covey: Covey, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+):
+    control.initialized = True
+    daemon.on("GET", "/health", {"status": "ok"})
+    daemon.on("GET", "/api/v1/node", {"pid": 12, "state": "locked"})
+    wrong = {"code": "unauthenticated", "message": "The master password is wrong.", "hint": ""}
+    daemon.on("POST", "/api/v1/node/unlock", {"error": wrong}, status=401)
+    send(monkeypatch, f"{GOOD}\n")
+    done = covey("agent", "start", "--password-stdin", document=None)
+    assert done.status == 4
+    assert "is wrong, so the daemon runs with its keys locked." in done.err
+    assert "covey unlock" in done.err
+
+
 def test_logs_are_read_across_a_rotation_without_a_daemon(home: Path, covey: Covey):
     log = home / "state" / "log" / "covey.log"
     assert covey("agent", "logs").status == 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from covey.errors import CoveyError, NotFoundError, RefusedError, UnreachableError
+from covey.errors import CoveyError, NotFoundError, UnauthenticatedError, UnreachableError
 from covey.operations.secret import Secret
 from covey.surfaces.cli.app import CommandExitError
 from covey.surfaces.cli.client import Client
@@ -130,8 +130,10 @@ def _password(session: Session, *, from_stdin: bool, running: bool) -> Secret | 
 def _unlock(client: Client, password: Secret) -> None:
     try:
         client.call("node.unlock", password=password.reveal())
-    except RefusedError as error:
-        raise RefusedError(
+    except CoveyError as error:
+        if error.code != UnauthenticatedError.code:
+            raise
+        raise UnauthenticatedError(
             f"{error.message.rstrip('.')}, so the daemon runs with its keys locked.",
             hint="Try again: covey unlock. Without the password: covey recover",
         ) from error
