@@ -76,6 +76,24 @@ def test_two_admins_that_rotate_apart_lose_no_key() -> None:
     run(case)
 
 
+def test_two_admins_that_rotate_the_authority_apart_agree() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        await frigg.fleet.rotate_authority()
+        frigg.wall.at += timedelta(seconds=1)
+        await odin.fleet.rotate_authority()
+        await meet(frigg, loki, odin)
+        assert frigg.roster.digest() == odin.roster.digest() == loki.roster.digest()
+        assert len({node.roster.roster.trusted for node in (frigg, odin, loki)}) == 1
+        await odin.fleet.rotate_authority(finish=True)
+        await meet(frigg, odin, loki)
+        for node in (frigg, odin, loki):
+            assert trusted_numbers(node) == [1]
+            assert node.certificate_is_valid()
+
+    run(case)
+
+
 def test_an_admin_that_uses_up_the_versions_can_be_removed() -> None:
     async def case(frigg: Node) -> None:
         odin, _ = await trio(frigg, second=Role.ADMIN)
