@@ -28,12 +28,13 @@ def table(found: list[dict[str, Any]]) -> str:
                 f"| {row['name']} | {value} {row['unit']} | {target} | {missed}{row['note']} |"
             )
     machine = found[0]["machine"]
+    load = max(result["machine"]["load"] for result in found)
     day = max(result["when"] for result in found)[:10]
     where = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB, "
         f"{machine['system']}, Python {machine['python']}"
     )
-    return "\n".join(lines) + f"\n\nMeasured on {day}: {where}.\n"
+    return "\n".join(lines) + f"\n\nMeasured on {day}: {where}; load at most {load:.1f}.\n"
 
 
 def main() -> int:
