@@ -15,8 +15,10 @@ from covey.errors import (
     UnauthenticatedError,
 )
 from covey.fleet.authority import read_certificate
+from covey.fleet.identity import NodeIdentity
+from covey.fleet.renewal import ask_for_renewal
 from covey.fleet.roster_store import FleetRoster
-from covey.fleet.statements import MAX_COUNTER, sign_statement
+from covey.fleet.statements import MAX_COUNTER, Leave, sign_statement
 from covey.operations.access import Role
 from tests.fleet.fleet_nodes import (
     Node,
@@ -266,6 +268,32 @@ def test_an_expired_certificate_is_refused_and_renewed() -> None:
         frigg.wall.at += timedelta(minutes=11)
         with pytest.raises(UnauthenticatedError, match="too old"):
             await frigg.fleet.renew(stale, ADDRESS)
+
+    run(case)
+
+
+def test_a_strangers_renewal_request_lets_others_have_their_turn() -> None:
+    async def case(frigg: Node) -> None:
+        stranger, fleet_id = NodeIdentity.generate(), frigg.roster.roster.fleet_id
+        statements = [
+            sign_statement(
+                stranger.signing_key,
+                fleet_id,
+                Leave(stranger.node_id, number),
+                version=number,
+                issued_at=number,
+            ).raw
+            for number in range(300)
+        ]
+        request = ask_for_renewal(stranger, fleet_id, statements, frigg.wall.now())
+        answering = asyncio.ensure_future(frigg.fleet.renew(request, ADDRESS))
+        turns = 0
+        while not answering.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 3
+        with pytest.raises(UnauthenticatedError, match="not from a member"):
+            answering.result()
 
     run(case)
 

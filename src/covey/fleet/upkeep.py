@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterable
@@ -20,10 +21,12 @@ from covey.fleet.statements import (
     Removal,
     RenewalRequest,
     Retirement,
+    Signed,
 )
 
 CHALLENGE_LIFE_S = 120
 _MAX_CHALLENGES = 1000
+_CHECKED_AT_ONCE = 64
 _log = logging.getLogger("covey.fleet")
 
 
@@ -58,7 +61,10 @@ class Upkeep:
         fleet_id = core.roster.fleet_id
         content = read_renewal(request, fleet_id, core.now)
         # What a stranger brings counts only if it makes them a member.
-        brought = open_each(fleet_id, content.statements)
+        brought: list[Signed] = []
+        for at in range(0, len(content.statements), _CHECKED_AT_ONCE):
+            brought += open_each(fleet_id, content.statements[at : at + _CHECKED_AT_ONCE])
+            await asyncio.sleep(0)
         merged = merge(fleet_id, core.roster_store.statements, brought).statements
         member = fold(fleet_id, merged).members.get(content.node_id)
         if member is None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from covey.errors import RateLimitedError
 from covey.operations.access import Caller, CallerKind, Role
+from covey.operations.networks import network_of
 from covey.surfaces.http.app import HttpSettings
-from covey.surfaces.http.limits import FailedAttempts, RateLimits, TokenBuckets, network_of
+from covey.surfaces.http.limits import FailedAttempts, RateLimits, TokenBuckets
 from tests.surfaces.http.serving import running
 
 

@@ -15,7 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 
-from covey.surfaces.http.limits import network_of
+from covey.operations.networks import network_of
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds within which a handshake must be complete."""

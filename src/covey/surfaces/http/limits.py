@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -10,6 +9,7 @@ from collections.abc import Callable
 
 from covey.errors import RateLimitedError
 from covey.operations.access import Caller, CallerKind
+from covey.operations.networks import network_of
 
 _MOST_BUCKETS = 10_000
 _MINUTE = 60.0
@@ -87,19 +87,6 @@ class RateLimits:
         wait = self._addresses.take(network_of(address))
         if wait > 0:
             raise _limited("Too many requests came from this address.", wait)
-
-
-def network_of(address: str) -> str:
-    """Return what shares one bucket: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177)."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def _limited(message: str, wait: float) -> RateLimitedError:

@@ -22,8 +22,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from covey.operations.networks import network_of
 from covey.surfaces.http.connection import Connection, connection_state
-from covey.surfaces.http.limits import network_of
 
 MAX_HEADER_BYTES = 32 * 1024
 """Request line and headers together; more is answered with 431."""
