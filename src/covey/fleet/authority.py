@@ -36,7 +36,7 @@ from covey.store.api import NodeId
 
 AUTHORITY_LIFE = timedelta(days=365 * 20)
 CERTIFICATE_LIFE = timedelta(days=90)
-BACKDATING = timedelta(minutes=5)
+BACKDATING = timedelta(hours=1)
 """Certificates begin this much earlier, so that a peer whose clock is slow accepts them."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

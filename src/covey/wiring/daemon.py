@@ -26,7 +26,7 @@ from covey.fleet.keyring import (
     open_with_password,
     read_keyring,
 )
-from covey.fleet.node import ConfigFile, ConfigKey, NodeActions, NodeState, SyncReport
+from covey.fleet.node import Check, ConfigFile, ConfigKey, NodeActions, NodeState, SyncReport
 from covey.fleet.private_file import replace_private_file
 from covey.home import prepare_directories, remove_run_link
 from covey.logs import start_logging
@@ -42,7 +42,6 @@ from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp, bind_unix
 from covey.surfaces.peer.endpoints import peer_routes
 from covey.wiring.callers import Callers
 from covey.wiring.database import OpenedDatabase
-from covey.wiring.doctor import run_checks
 from covey.wiring.home_lock import hold_home
 from covey.wiring.log_tail import tail
 from covey.wiring.modules import OPERATION_MODULES
@@ -164,7 +163,7 @@ class Daemon:
                 status=lambda: describe_node(
                     self._frame, self._keyring(), self._node, self._birth, self._notes
                 ),
-                checks=lambda: run_checks(self._frame, self._node, self._notes),
+                checks=self._checks,
                 lock=self.lock,
                 unlock=self.unlock,
                 shutdown=self._stop.set,
@@ -245,6 +244,11 @@ class Daemon:
         return (
             f"ready: {self._node.keys.secrets.name} serves https://{where} and {self._paths.socket}"
         )
+
+    async def _checks(self) -> list[Check]:
+        from covey.wiring.doctor import run_checks
+
+        return await run_checks(self._frame, self._node, self._notes)
 
     def _gauges(self) -> tuple[Gauge, ...]:
         node = self._node

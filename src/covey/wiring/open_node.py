@@ -263,6 +263,8 @@ class OpenNode:
         try:
             ended = await exchange.run()
             _log.info("session with %s: %s", channel.peer[:8], ended.message)
+            if ended.hint is not None:
+                _log.warning("session with %s: %s", channel.peer[:8], ended.hint)
         finally:
             if self.exchanges.get(channel.peer) is exchange:
                 del self.exchanges[channel.peer]
