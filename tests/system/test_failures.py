@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -241,6 +243,14 @@ def test_kill_9_under_load_loses_nothing_acknowledged(fleet: Fleet) -> None:
 
     assert held(freya)
     eventually(lambda: held(frigg))
+
+
+def test_an_emptied_runtime_directory_is_made_anew(fleet: Fleet) -> None:
+    freya = fleet.founder("freya")
+    freya.run("env", "set", "KEPT=yes")
+    shutil.rmtree(os.path.realpath(freya.home / "run"))
+    eventually(lambda: freya.run("status", expect=None).returncode == 0)
+    eventually(lambda: "KEPT" in freya.out("env", "export"))
 
 
 def test_a_stop_is_graceful_and_quick(fleet: Fleet) -> None:

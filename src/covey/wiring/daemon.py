@@ -51,6 +51,7 @@ from covey.wiring.reports import Birth, describe_node, describe_peers, is_level
 
 _LOCK_WAIT_S = 1.0
 _POLL_S = 0.02
+_RUN_DIR_CHECK_S = 5.0
 _log = logging.getLogger("covey.node")
 
 
@@ -84,6 +85,11 @@ class Daemon:
             try:
                 opened = self._first_keys(keyring, password)
                 await self._serve(opened, ready)
+            except CoveyError:
+                raise
+            except Exception:
+                _log.exception("the daemon ends by a defect")
+                raise
             finally:
                 stop_logging()
                 remove_run_link(self._paths)
@@ -103,7 +109,8 @@ class Daemon:
             await local.start([self._local_listener()])
             ready(self._ready_line())
             _log.info("ready")
-            await self._stop.wait()
+            while not await self._stopped_within(_RUN_DIR_CHECK_S):
+                await self._mend_run_dir(local)
             _log.info("stopping")
         finally:
             await self._close()
@@ -112,6 +119,25 @@ class Daemon:
                 self._rendered.withdraw()
             with contextlib.suppress(OSError):
                 Path(self._paths.socket).unlink()
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._stop.wait()
+        return False
+
+    async def _mend_run_dir(self, local: HttpServer) -> None:
+        """Put socket and rendered variables back: a logout may empty the runtime directory."""
+        if sys.platform == "win32" or Path(self._paths.socket).exists():
+            return
+        _log.warning("the runtime directory was emptied; it is made anew")
+        try:
+            prepare_directories(self._paths, self._environ)
+            await local.start([self._local_listener()])
+            if self._node is not None and self._node.renderer is not None:
+                await self._node.renderer.render()
+        except CoveyError as error:
+            _log.error("the local socket cannot be made: %s", error.message)
 
     def _first_keys(self, keyring: Keyring, password: Secret | None) -> OpenKeyring | None:
         """Open the keys if that is possible without asking."""

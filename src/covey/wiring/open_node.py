@@ -311,6 +311,8 @@ class OpenNode:
     def _records_changed(self, changed: Changed) -> None:
         if any(collection == HOSTS for collection, _ in changed.keys):
             self.links.refresh()
+            if self.renderer is not None:
+                self.renderer.host_renamed()
 
     async def _follow_roster(self) -> None:
         """Act on changes of the roster, and maintain hourly."""

@@ -53,6 +53,12 @@ def run(password: Secret | None, *, as_json: bool) -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return 130
+    except Exception:  # noqa: BLE001 - the daemon's log has the traceback
+        sys.stderr.write(
+            "error: The daemon ended by a defect in Covey.\n"
+            f"hint: Please report it with the end of {find_paths().log_file}\n"
+        )
+        return 1
     return 0
 
 

@@ -66,7 +66,8 @@ class HttpServer:
     async def start(self, listeners: Iterable[Listener]) -> None:
         """Accept connections on each listener; its socket belongs to the server from now on."""
         loop = asyncio.get_running_loop()
-        self._config.load()
+        if not self._config.loaded:
+            self._config.load()
         for item in listeners:
             factory = functools.partial(
                 ConnectionProtocol,
