@@ -22,18 +22,17 @@ def table(found: list[dict[str, Any]]) -> str:
     for result in found:
         for row in result["figures"]:
             target = "" if row["target"] is None else f"≤ {row['target']:g} {row['unit']}"
-            missed = "**missed**; " if row["met"] is False else ""
+            note = "; ".join(filter(None, ["**missed**" * (row["met"] is False), row["note"]]))
             value = f"{row['value']:.3g}" if row["value"] < 1000 else f"{row['value']:,.0f}"
-            lines.append(
-                f"| {row['name']} | {value} {row['unit']} | {target} | {missed}{row['note']} |"
-            )
+            lines.append(f"| {row['name']} | {value} {row['unit']} | {target} | {note} |")
     machine = found[0]["machine"]
+    load = max(result["machine"]["load"] for result in found)
     day = max(result["when"] for result in found)[:10]
     where = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB, "
         f"{machine['system']}, Python {machine['python']}"
     )
-    return "\n".join(lines) + f"\n\nMeasured on {day}: {where}.\n"
+    return "\n".join(lines) + f"\n\nMeasured on {day}: {where}; load at most {load:.1f}.\n"
 
 
 def main() -> int:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from itertools import count
 
 from benchmarks.local_api import LocalApi
-from benchmarks.measure import MS, median, percentile
+from benchmarks.measure import MS, interleaved, median, percentile
 from benchmarks.report import Row, main
 from tests.system.harness import Node, new_fleet
 
@@ -15,10 +19,10 @@ DEADLINE_S = 10.0
 UNLIMITED = {"COVEY_API_RATE_LIMIT_PER_MINUTE": "10000000"}
 
 
-def write_to_visible(writer: LocalApi, reader: LocalApi, number: int) -> float:
+def write_to_visible(writer: LocalApi, reader: LocalApi, numbers: Iterator[int]) -> float:
     """Seconds from the start of a write on one node until a read on the other returns it."""
     path = "/api/v1/env/BENCHMARK"
-    value = f"value {number}"
+    value = f"value {next(numbers)}"
     started = time.perf_counter()
     status, answer = writer.call("PUT", path, {"value": value})
     if status != 200:
@@ -30,16 +34,17 @@ def write_to_visible(writer: LocalApi, reader: LocalApi, number: int) -> float:
     raise TimeoutError(f"not visible after {DEADLINE_S} s")
 
 
-def samples(writer: Node, reader: Node, writes: int = WRITES) -> list[float]:
-    """Write that often on one node and time each until the other has it."""
-    here, there = LocalApi(writer), LocalApi(reader)
-    try:
-        return [write_to_visible(here, there, number) for number in range(WARM_UP + writes)][
-            WARM_UP:
-        ]
-    finally:
-        here.close()
-        there.close()
+def samples(pairs: Mapping[str, tuple[Node, Node]], writes: int = WRITES) -> dict[str, list[float]]:
+    """Write in turn on the first node of each pair, timing each write until the second has it."""
+    with ExitStack() as stack:
+        numbers = count()
+        contenders = {}
+        for name, (writer, reader) in pairs.items():
+            here, there = LocalApi(writer), LocalApi(reader)
+            stack.callback(here.close)
+            stack.callback(there.close)
+            contenders[name] = partial(write_to_visible, here, there, numbers)
+        return interleaved(contenders, writes, WARM_UP)
 
 
 def run() -> list[Row]:
@@ -47,14 +52,13 @@ def run() -> list[Row]:
     with new_fleet() as fleet:
         freya = fleet.founder("freya", **UNLIMITED)
         frigg = fleet.member(freya, "frigg", **UNLIMITED)
-        there = samples(freya, frigg)
-        back = samples(frigg, freya)
+        found = samples({"inviter to joiner": (freya, frigg), "joiner to inviter": (frigg, freya)})
     note = f"{WRITES} writes, two daemons on this machine"
     rows = []
-    for name, found in (("inviter to joiner", there), ("joiner to inviter", back)):
+    for name, times in found.items():
         rows += [
-            Row(f"write to visible, {name}, median", median(found) * MS, "ms", 25, note),
-            Row(f"write to visible, {name}, 99 %", percentile(found, 99) * MS, "ms", 100, note),
+            Row(f"write to visible, {name}, median", median(times) * MS, "ms", 25, note),
+            Row(f"write to visible, {name}, 99 %", percentile(times, 99) * MS, "ms", 100, note),
         ]
     return rows
 

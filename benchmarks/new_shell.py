@@ -15,7 +15,7 @@ from benchmarks.report import Row, main
 from benchmarks.startup import VARIABLES, fill, program
 from tests.system.harness import new_fleet
 
-ROUNDS = 41
+ROUNDS = 101
 
 
 def session_seconds(command: list[str], environment: Mapping[str, str]) -> float:

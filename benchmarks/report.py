@@ -16,6 +16,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+BUSY = 0.25
+"""Load per core above which figures mislead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def report(title: str, machine: Machine, rows: Sequence[Row]) -> None:
 def main(title: str, run: Callable[[], Sequence[Row]]) -> int:
     """Run one benchmark; the exit status is 1 when a target is missed."""
     machine = this_machine()
+    if machine.load > BUSY * machine.cores:
+        print(f"This machine is busy (load {machine.load:.1f}): its figures will be too high.")
     rows = run()
     report(title, machine, rows)
     return int(any(row.met is False for row in rows))

@@ -113,3 +113,14 @@ def test_it_imports_next_to_nothing() -> None:
         "covey.shellkit.names",
         "covey.shellkit.project",
     ]
+
+
+def test_what_is_incomplete_is_left_to_who_can_say_so(
+    home: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    directory = RenderedDirectory(str(home / "home" / "run" / "env"))
+    files = render_all({"A": "1"}, complete=False)
+    directory.publish({(shell, "@"): data for shell, data in files.items()})
+    assert run_fast_path(["env", "export"]) is None
+    assert capfdbinary.readouterr() == (b"", b"")
+    assert files["sh"].splitlines()[1:] == render_all({"A": "1"})["sh"].splitlines()

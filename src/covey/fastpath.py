@@ -10,7 +10,7 @@ import os
 import sys
 
 from covey.paths import find_paths
-from covey.shellkit.layout import LOCKED, read_rendered, read_stamp
+from covey.shellkit.layout import INCOMPLETE, LOCKED, read_rendered, read_stamp
 from covey.shellkit.project import ProjectFileError, find_project
 
 _ANSWERED = (
@@ -25,7 +25,8 @@ def run_fast_path(argv: list[str]) -> int | None:
     """Answer `env export` from the rendered files; returns the exit status.
 
     `argv` is without the program's name. None means that nothing was done: the arguments are not
-    for here, another node is asked, or nothing is rendered (no daemon, or a locked one).
+    for here, another node is asked, nothing is rendered (no daemon, or a locked one), or a variable
+    has no value, which people are to be told.
     """
     if argv not in _ANSWERED or os.environ.get("COVEY_URL"):
         return None
@@ -38,7 +39,7 @@ def run_fast_path(argv: list[str]) -> int | None:
         return None
     project, environment = (found.project, found.environment) if found else (None, None)
     text = read_rendered(rendered, "sh", project, environment)
-    if text is None:
+    if text is None or text.startswith(INCOMPLETE):
         return None
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()

@@ -76,7 +76,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     advertise: Annotated[
         tuple[str, ...],
         Key(
-            "Addresses that invitations name; empty means those of this machine.",
+            "Addresses for invitations and for an admin's certificate; "
+            "empty means that invitations name those of this machine.",
             listing(address(default_port=DEFAULT_PORT)),
         ),
     ] = ()

@@ -145,6 +145,28 @@ def test_a_repository_cannot_have_programs_started(tree: Path, tmp_path: Path) -
     assert not (tmp_path / "PWNED").exists()
 
 
+def test_a_partial_clone_fetches_nothing_by_a_program_of_its_own(tmp_path: Path) -> None:
+    clone, origin = tmp_path / "clone", tmp_path / "origin"
+    for directory in (clone, origin):
+        directory.mkdir()
+        _git(directory, "init", "-q")
+    (clone / "file").write_text(SECRET)
+    _git(clone, "add", "file")
+    for key, value in {
+        "core.repositoryformatversion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.url": str(origin),
+        "remote.origin.promisor": "true",
+        "remote.origin.uploadpack": f"touch '{tmp_path}/PWNED'; false",
+    }.items():
+        _git(clone, "config", key, value)
+    for blob in (clone / ".git" / "objects").glob("??/*"):
+        blob.unlink()
+    with pytest.raises(InvalidRequestError):
+        list(FilesToScan().staged(str(clone)))
+    assert not (tmp_path / "PWNED").exists()
+
+
 def test_errors(tree: Path) -> None:
     with pytest.raises(NotFoundError):
         list(FilesToScan().files([str(tree / "missing")]))

@@ -123,6 +123,10 @@ async def test_kind_and_note_stay_and_expansion_does_not(node: EnvNode) -> None:
     assert "literally" in again.hint
     assert await node.get("A") == "${B}"
     assert (await node.set("A", "x")).hint is None
+    assert (
+        "covey env unset PATH --scope host:frigg"
+        in (await node.set("PATH", "/bin", "host:frigg")).hint
+    )
 
 
 @on_node
@@ -349,6 +353,19 @@ async def test_what_is_exported_is_imported_the_same(node: EnvNode) -> None:
             assert await node.get(name, scope="project:copy") == value
     with pytest.raises(InvalidRequestError, match="more than one line"):
         await node.call("export", format="docker")
+
+
+@on_node
+async def test_a_text_for_eval_leaves_out_what_has_no_value(node: EnvNode) -> None:
+    await node.set("GOOD", "1")
+    await node.set("BAD", "${NOWHERE}", expand=True)
+    for kind in ["sh", "bash", "zsh", "fish", "powershell"]:
+        found = await node.call("export", format=kind)
+        assert found.names == ["GOOD"]
+        assert [one.name for one in found.problems] == ["BAD"]
+    for kind in ["dotenv", "json"]:
+        with pytest.raises(ConflictError, match="BAD"):
+            await node.call("export", format=kind)
 
 
 @on_node

@@ -129,3 +129,19 @@ def test_damaged_state_is_told_apart_from_an_empty_one() -> None:
     asyncio.run(log.put_local("fleet", "statements", b"\xc1 damaged"))
     with pytest.raises(DamagedError, match="damaged"):
         FleetRoster(FLEET, log)
+
+
+def test_a_flood_of_statements_lets_others_have_their_turn() -> None:
+    roster = FleetRoster(FLEET, MemoryLog())
+    flood = [sign(STRANGER, member(NODES[0]), version=n).raw for n in range(1, 400)]
+
+    async def turns() -> int:
+        count = 0
+        merging = asyncio.ensure_future(roster.merge([*flood, *BASE]))
+        while not merging.done():
+            count += 1
+            await asyncio.sleep(0)
+        assert merging.result()
+        return count
+
+    assert asyncio.run(turns()) > 5

@@ -15,6 +15,10 @@ from covey.errors import (
     UnauthenticatedError,
 )
 from covey.fleet.authority import read_certificate
+from covey.fleet.identity import NodeIdentity
+from covey.fleet.renewal import ask_for_renewal
+from covey.fleet.roster_store import FleetRoster
+from covey.fleet.statements import MAX_COUNTER, Leave, sign_statement
 from covey.operations.access import Role
 from tests.fleet.fleet_nodes import (
     Node,
@@ -70,6 +74,45 @@ def test_two_admins_that_rotate_apart_lose_no_key() -> None:
         assert len(generations[0]) == 3
         assert frigg.keys.current() == odin.keys.current() == loki.keys.current()
         assert (loki.value("A"), loki.value("B")) == (b"frigg", b"odin")
+
+    run(case)
+
+
+def test_two_admins_that_rotate_the_authority_apart_agree() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        await frigg.fleet.rotate_authority()
+        frigg.wall.at += timedelta(seconds=1)
+        await odin.fleet.rotate_authority()
+        await meet(frigg, loki, odin)
+        assert frigg.roster.digest() == odin.roster.digest() == loki.roster.digest()
+        assert len({node.roster.roster.trusted for node in (frigg, odin, loki)}) == 1
+        await odin.fleet.rotate_authority(finish=True)
+        await meet(frigg, odin, loki)
+        for node in (frigg, odin, loki):
+            assert trusted_numbers(node) == [1]
+            assert node.certificate_is_valid()
+
+    run(case)
+
+
+def test_an_admin_that_uses_up_the_versions_can_be_removed() -> None:
+    async def case(frigg: Node) -> None:
+        odin, _ = await trio(frigg, second=Role.ADMIN)
+        spoiler = odin.fleet.core.issuer()
+        spoiled = sign_statement(
+            spoiler.authority.signing_key,
+            spoiler.fleet_id,
+            spoiler.roster.members[frigg.id].statement,
+            version=MAX_COUNTER,
+            issued_at=MAX_COUNTER,
+        )
+        await frigg.roster.merge([spoiled.raw])
+        await frigg.fleet.remove("odin")
+        again = FleetRoster(frigg.roster.roster.fleet_id, frigg.log.survivors())
+        assert again.roster == frigg.roster.roster
+        assert frigg.id in again.present()
+        assert odin.id not in again.present()
 
     run(case)
 
@@ -133,6 +176,27 @@ def test_certificates_are_renewed_at_two_thirds_of_their_life() -> None:
         await frigg.fleet.maintain()
         await odin.fleet.maintain()
         assert frigg.roster.digest() == settled == odin.roster.digest()
+
+    run(case)
+
+
+def test_admins_alone_have_certificates_for_what_they_advertise() -> None:
+    async def case(frigg: Node) -> None:
+        odin, loki = await trio(frigg, second=Role.ADMIN)
+        for node in (frigg, odin, loki):
+            node.fleet.core.around = dataclasses.replace(
+                node.fleet.core.around, advertised=("cloud.example", "198.51.100.7")
+            )
+            await node.fleet.maintain()
+        await tell(frigg, odin, loki)
+        for node in (frigg, odin):
+            found = read_certificate(node.keys.secrets.certificate)
+            assert found.names >= {"cloud.example", "198.51.100.7", "localhost", "::1", node.id}
+        assert "cloud.example" not in read_certificate(loki.keys.secrets.certificate).names
+        settled = frigg.roster.digest()
+        for node in (frigg, odin, loki):
+            await node.fleet.maintain()
+            assert node.roster.digest() == settled
 
     run(case)
 
@@ -204,6 +268,32 @@ def test_an_expired_certificate_is_refused_and_renewed() -> None:
         frigg.wall.at += timedelta(minutes=11)
         with pytest.raises(UnauthenticatedError, match="too old"):
             await frigg.fleet.renew(stale, ADDRESS)
+
+    run(case)
+
+
+def test_a_strangers_renewal_request_lets_others_have_their_turn() -> None:
+    async def case(frigg: Node) -> None:
+        stranger, fleet_id = NodeIdentity.generate(), frigg.roster.roster.fleet_id
+        statements = [
+            sign_statement(
+                stranger.signing_key,
+                fleet_id,
+                Leave(stranger.node_id, number),
+                version=number,
+                issued_at=number,
+            ).raw
+            for number in range(300)
+        ]
+        request = ask_for_renewal(stranger, fleet_id, statements, frigg.wall.now())
+        answering = asyncio.ensure_future(frigg.fleet.renew(request, ADDRESS))
+        turns = 0
+        while not answering.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 3
+        with pytest.raises(UnauthenticatedError, match="not from a member"):
+            answering.result()
 
     run(case)
 

@@ -11,16 +11,24 @@ from covey.fleet.identity import NodeIdentity
 from covey.fleet.statements import (
     MAX_STATEMENT_BYTES,
     BadStatementError,
+    Certificate,
     DataKeys,
+    Generation,
     Leave,
-    Member,
-    NodeKind,
     RenewalRequest,
     open_statement,
     sign_statement,
 )
-from covey.operations.access import Role
-from tests.fleet.statement_maker import CHAIN, FLEET, NODES, certificate, introduce, member, sign
+from tests.fleet.statement_maker import (
+    CHAIN,
+    FLEET,
+    NODES,
+    certificate,
+    forge_authority,
+    introduce,
+    member,
+    sign,
+)
 
 
 def test_round_trip() -> None:
@@ -59,10 +67,11 @@ def test_statements_about_others_are_refused() -> None:
 
 
 def test_ids_must_fit_keys() -> None:
-    borrowed = Member(
-        NODES[1].node_id, NODES[0].sign_public, NODES[0].seal_public, NodeKind.FULL, Role.ADMIN, 0
-    )
+    borrowed = msgspec.structs.replace(member(NODES[0]), node_id=NODES[1].node_id)
     with pytest.raises(BadStatementError, match="id does not fit"):
+        open_statement(sign(CHAIN[0], borrowed).raw, FLEET)
+    borrowed = msgspec.structs.replace(member(NODES[0]), tls_key=member(NODES[1]).tls_key)
+    with pytest.raises(BadStatementError, match="TLS key"):
         open_statement(sign(CHAIN[0], borrowed).raw, FLEET)
     swapped = msgspec.structs.replace(certificate(NODES[0], CHAIN[0]), node_id=NODES[1].node_id)
     with pytest.raises(BadStatementError, match="another node"):
@@ -79,6 +88,12 @@ def test_an_authority_needs_an_authoritys_certificate() -> None:
         open_statement(raw, FLEET)
 
 
+def test_a_predecessor_cannot_swap_its_successors_certificate() -> None:
+    forged = msgspec.structs.replace(introduce(1).statement, certificate=forge_authority(CHAIN[1]))
+    with pytest.raises(BadStatementError, match="not endorsed"):
+        sign(CHAIN[0], forged).slot  # noqa: B018 - computing the slot reads the certificate
+
+
 def test_size_limit() -> None:
     node = NodeIdentity.generate()
     huge = DataKeys(node.node_id, node.node_id, bytes(MAX_STATEMENT_BYTES))
@@ -86,3 +101,16 @@ def test_size_limit() -> None:
         sign(CHAIN[0], huge)
     with pytest.raises(BadStatementError, match="size"):
         open_statement(bytes(MAX_STATEMENT_BYTES + 1), FLEET)
+
+
+def test_a_malformed_certificate_spoils_its_own_statement_alone() -> None:
+    signed = sign(CHAIN[0], Certificate(NODES[0].node_id, b"not DER"))
+    with pytest.raises(BadStatementError, match="cannot be read"):
+        open_statement(signed.raw, FLEET)
+
+
+def test_nothing_is_signed_that_nobody_could_read_again() -> None:
+    with pytest.raises(BadStatementError, match="out of bounds"):
+        sign(CHAIN[0], Generation("0" * 32, 1 << 60))
+    with pytest.raises(BadStatementError, match="out of bounds"):
+        sign(CHAIN[0], member(NODES[0]), (1 << 53) + 1)

@@ -18,7 +18,8 @@ from covey.errors import (
 )
 from covey.fleet.tokens import COLLECTION, Token, Tokens, covers
 from covey.operations.access import Caller, CallerKind, Role, authorize
-from tests.fleet.token_store import MemoryRecords, MemoryUses
+from covey.store.api import NodeId
+from tests.fleet.token_store import HERE, FixedMakers, MemoryRecords, MemoryUses
 
 T = TypeVar("T")
 NAMES = ("env.get", "env.set", "fleet.list", "token.create")
@@ -31,8 +32,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.records, self.uses = MemoryRecords(), MemoryUses()
-        self.tokens = Tokens(self.records, self.uses, NAMES, lambda: self.now)
+        self.records, self.uses, self.makers = MemoryRecords(), MemoryUses(), FixedMakers()
+        self.tokens = Tokens(self.records, self.uses, self.makers, NAMES, lambda: self.now)
 
     def create(
         self,
@@ -158,6 +159,30 @@ def test_a_scope_that_means_nothing_is_a_typing_error(bench: Bench):
         bench.create(allow=("env.gte",))
 
 
+def test_a_machine_makes_no_token_above_its_own_role(bench: Bench):
+    bench.makers.roles[HERE] = Role.DEVELOPER
+    with pytest.raises(RefusedError, match="own role"):
+        bench.create(role=Role.OPERATOR)
+    _, text = bench.create(role=Role.DEVELOPER)
+    assert bench.caller(text).role is Role.DEVELOPER
+
+
+def test_a_token_that_a_lesser_machine_forged_stands_for_that_machines_role(bench: Bench):
+    forger = NodeId("f" * 32)
+    bench.records.origin, bench.makers.roles[forger] = forger, Role.VIEWER
+    _, text = bench.create(role=Role.ADMIN)
+    assert bench.caller(text).role is Role.VIEWER
+    assert [item.role for item in bench.tokens.all()] == ["viewer"]
+
+
+def test_a_token_ends_with_the_membership_of_the_machine_that_made_it(bench: Bench):
+    _, text = bench.create("old")
+    del bench.makers.roles[HERE]
+    with pytest.raises(UnauthenticatedError, match="has left the fleet"):
+        bench.enter(text)
+    assert [item.expired for item in bench.tokens.all()] == [True]
+
+
 def test_the_last_use_is_kept_coarsely(bench: Bench):
     _, text = bench.create()
     for _ in range(100):
@@ -167,7 +192,7 @@ def test_the_last_use_is_kept_coarsely(bench: Bench):
     bench.enter(text)
     assert bench.uses.writes == 2
     assert [item.last_used_at for item in bench.tokens.all()] == [bench.now]
-    reopened = Tokens(bench.records, bench.uses, NAMES, lambda: bench.now)
+    reopened = Tokens(bench.records, bench.uses, bench.makers, NAMES, lambda: bench.now)
     assert reopened.all()[0].last_used_at == bench.now
 
 

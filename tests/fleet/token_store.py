@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from covey.operations.access import Role
 from covey.store.api import Change, Changed, Conflict, NodeId, Record, Version, VersionId
+
+HERE = NodeId("0" * 32)
 
 
 class MemoryRecords:
-    """A fleet of one node that keeps no history."""
+    """One node's records without their history; `origin` is who writes next."""
 
     def __init__(self) -> None:
+        self.origin = HERE
         self.held: dict[tuple[str, str], Record] = {}
         self._seq = 0
 
@@ -20,7 +24,7 @@ class MemoryRecords:
     def _apply(self, change: Change) -> Version:
         self._seq += 1
         version = Version(
-            VersionId(f"00000000.{self._seq}"), NodeId("0" * 32), self._seq, 0, change.value
+            VersionId(f"{self.origin[:8]}.{self._seq}"), self.origin, self._seq, 0, change.value
         )
         place = (change.collection, change.key)
         if change.value is None:
@@ -63,3 +67,15 @@ class MemoryUses:
             self.held.pop((namespace, key), None)
         else:
             self.held[namespace, key] = value
+
+
+class FixedMakers:
+    """Members with their roles; this node is an admin at first."""
+
+    node_id = HERE
+
+    def __init__(self) -> None:
+        self.roles: dict[NodeId, Role] = {HERE: Role.ADMIN}
+
+    def role_of(self, node_id: NodeId) -> Role | None:
+        return self.roles.get(node_id)

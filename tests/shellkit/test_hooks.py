@@ -312,6 +312,17 @@ def test_loading_twice_is_as_loading_once(shell: str, open_shell: Open, rendered
     assert terminal.exported()["A"] == "mine"
 
 
+def test_loading_succeeds(shell: str, rendered: Rendered) -> None:
+    rendered.publish({"@": {"A": "1"}})
+    arguments = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    done = subprocess.run(
+        [shell, *arguments, "-c", hook_text(shell, str(rendered.path))],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_read_only_and_typed_variables_are_left_alone(
     shell: str, open_shell: Open, rendered: Rendered, tmp_path: Path
 ) -> None:

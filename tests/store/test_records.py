@@ -194,10 +194,29 @@ def test_the_clock_never_goes_back_over_a_restart(make_node: Make):
     async def main() -> None:
         node = await make_node("a").start()
         first = await node.set("A", b"1")
-        node.wall.ms -= 3_600_000
+        node.wall.ms -= 300_000
         await node.restart()
         assert (await node.set("B", b"2")).hlc > first.hlc
         await node.stop()
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_was_far_ahead_once_holds_back_no_later_write(make_node: Make):
+    async def main() -> None:
+        a, b = await make_node("a").start(), await make_node("b").start()
+        introduce([a, b])
+        a.wall.ms += 365 * 86_400_000
+        await a.set("EARLY", b"1")
+        a.wall.ms -= 365 * 86_400_000
+        await a.restart()
+        await a.set("LATER", b"2")
+        await a.set("EARLY", b"3")
+        await pull(b, a)
+        assert (a.value("EARLY"), a.value("LATER")) == (b"3", b"2")
+        assert (b.value("EARLY"), b.value("LATER")) == (None, b"2")
+        await a.stop()
+        await b.stop()
 
     asyncio.run(main())
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -235,6 +237,17 @@ def test_who_asked_in_vain_gets_the_payload_when_it_comes():
     assert other.log.read(a.id, 0, 1)[0].payload == entry.payload
 
 
+def test_a_commit_too_long_for_a_frame_comes_whole_in_one_session():
+    a, b = fleet("a", "b")
+    a.replica.write(*((f"K{number}", os.urandom(1_000_000)) for number in range(12)))
+    link = Link(a, b)
+    settle(link)
+    assert not link.ended
+    assert values(b) == values(a)
+    assert len(values(b)) == 12
+    assert not b.log.quarantined()
+
+
 def test_a_second_source_is_told_what_came_from_the_first():
     a, b, c = fleet("a", "b", "c")
     peer = Peer(c, b)
@@ -464,6 +477,20 @@ def test_a_roster_changed_in_a_session_is_told_once():
             frames += sum(isinstance(message, Roster) for message in sent_frames(link))
     assert frames == 1
     assert a.roster.digest() == b.roster.digest()
+
+
+def test_a_roster_that_changes_before_the_peer_s_is_merged_decides_nothing_yet():
+    a, b = Node("a"), Node("b")
+    peer = Peer(a, b)
+    theirs = PlainRoster([b.statement()])
+    peer.greet(roster=theirs.digest())
+    assert len(peer.say(Roster(theirs.digest(), theirs.export()))) == 1
+    a.roster.add(Node("c").statement())
+    assert peer.session.roster_changed() == []
+    a.roster.add(b.statement())
+    (roster,) = sent(peer.session.merged())
+    assert isinstance(roster, Roster)
+    assert peer.session.stats().ready
 
 
 def test_a_signer_has_one_identity():

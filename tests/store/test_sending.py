@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -263,3 +264,16 @@ def test_an_answer_with_payloads_is_bounded():
     answer = sending(log).payloads(Fetch(ME, [1, 2, 3, 4, 5, 6]))
     assert answer.seqs == [1, 2]
     assert answer.absent == []
+
+
+def test_a_peer_that_invents_logs_fills_no_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("covey.store.sending._MAX_FLOWS", 8)
+    flow = sending(Log(SIGNER, [b"x"] * 3))
+    invented = {NodeId(f"{number:032x}"): 5 for number in range(100)}
+    flow.peer_takes(invented)
+    for origin in invented:
+        flow.peer_holds(origin, 9)
+        assert not flow.acknowledged(Ack(origin, 9, Verdict.OK))
+    assert flow.ahead() <= 8 * 9
+    flow.peer_takes({ME: 1})
+    assert [batch.after for batch in drain(flow)] == [1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from itertools import combinations
 
 from hypothesis import HealthCheck, settings
@@ -25,6 +27,7 @@ REMOVABLE = "c"
 
 nodes = st.sampled_from((*FULL, "r"))
 full_nodes = st.sampled_from(FULL)
+PAIRS = sorted(combinations(sorted((*FULL, "r")), 2))
 keys = st.sampled_from(["K0", "K1", "K2"])
 texts = st.none() | st.binary(max_size=6)
 
@@ -41,7 +44,7 @@ class Fleet(RuleBasedStateMachine):
         self.acknowledged: dict[tuple[str, int], bytes] = {}
         self.removed_by: str | None = None
         self.rotten = False
-        self.copies_may_be_lost = False
+        self.disks_lost = False
 
     def new_node(self, name: str) -> Node:
         return Node(name, relay=name == "r")
@@ -65,27 +68,32 @@ class Fleet(RuleBasedStateMachine):
         else:
             written = (node.log.read(node.id, seq - 1, 1)[0] for seq in seqs)
             self.acknowledged |= {(name, entry.seq): entry.digest for entry in written}
+            if node.roster.cutoff(node.id) is None:
+                current = node.folded()
+                assert {key: current[key][0].value for key, _ in marked} == dict(marked)
 
-    @rule(left=nodes, right=nodes)
-    def connect(self, left: str, right: str) -> None:
-        pair = (min(left, right), max(left, right))
-        if left != right and not self._alive(pair):
-            self.links[pair] = Link(self.nodes[pair[0]], self.nodes[pair[1]])
+    @precondition(lambda self: len(self._alive()) < len(PAIRS))
+    @rule(data=st.data())
+    def connect(self, data: st.DataObject) -> None:
+        left, right = data.draw(st.sampled_from([p for p in PAIRS if p not in self._alive()]))
+        self.links[left, right] = Link(self.nodes[left], self.nodes[right])
 
+    @precondition(lambda self: self._alive())
     @rule(data=st.data(), steps=st.integers(1, 30))
     def run_link(self, data: st.DataObject, steps: int) -> None:
-        if link := self._some_link(data):
-            for _ in range(steps):
-                link.step()
+        link = self._some_link(data)
+        for _ in range(steps):
+            link.step()
 
-    @rule(data=st.data())
-    def run_all(self, data: st.DataObject) -> None:
+    @precondition(lambda self: self._alive())
+    @rule()
+    def run_all(self) -> None:
         settle(*self.links.values())
 
+    @precondition(lambda self: self._alive())
     @rule(data=st.data())
     def cut(self, data: st.DataObject) -> None:
-        if link := self._some_link(data):
-            link.cut()
+        self._some_link(data).cut()
 
     @rule(name=nodes)
     def crash(self, name: str) -> None:
@@ -100,12 +108,10 @@ class Fleet(RuleBasedStateMachine):
     def jump_clock(self, name: str, minutes: int) -> None:
         self.nodes[name].wall.ms += minutes * 60_000
 
+    @precondition(lambda self: self._frames())
     @rule(data=st.data(), what=st.sampled_from(["lose", "double", "swap", "flip"]))
     def spoil_frame(self, data: st.DataObject, what: str) -> None:
-        link = self._some_link(data)
-        frames = link.ends[data.draw(st.integers(0, 1))].frames if link else None
-        if not frames:
-            return
+        frames = data.draw(st.sampled_from(self._frames()))
         match what:
             case "lose":
                 frames.popleft()
@@ -119,14 +125,13 @@ class Fleet(RuleBasedStateMachine):
                 frame[at] ^= data.draw(st.integers(1, 255))
                 frames[0] = bytes(frame)
 
+    @precondition(lambda self: self._at_the_relay())
     @rule(data=st.data())
     def rot_at_the_relay(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(self._at_the_relay()))
         held = self.nodes["r"].log._committed.entries
-        places = sorted(place for place, entry in held.items() if entry.payload is not None)
-        if places:
-            place = data.draw(st.sampled_from(places))
-            held[place] = replace(held[place], payload=b"rotten")
-            self.rotten = True
+        held[place] = replace(held[place], payload=b"rotten")
+        self.rotten = True
 
     @precondition(lambda self: self.removed_by is None)
     @rule(by=st.sampled_from(["a", "b"]))
@@ -161,18 +166,32 @@ class Fleet(RuleBasedStateMachine):
         for node in self.nodes.values():
             node.log.before_commit = int
             node.wall.ms = max(present, *clocks, 0) + 1
-        introduce(*self.nodes.values())
         remaining = [
             node
             for name, node in self.nodes.items()
             if self.removed_by is None or name != REMOVABLE
         ]
+        self._reconnect(remaining)
+        for node in remaining:
+            node.keep_up()
+        return remaining
+
+    def _reconnect(self, remaining: list[Node]) -> None:
         # Only the relay's copies rot: those who can reach each other heal from each other.
         hub = self.nodes["r"]
-        pairs = combinations(remaining, 2)
-        links = [Link(*pair) for pair in pairs if self.rotten or hub in pair]
+        pairs = [pair for pair in combinations(remaining, 2) if self.rotten or hub in pair]
+        pairs = [pair for pair in pairs if REMOVABLE not in {node.name for node in pair}]
+        if self.removed_by is None:
+            pairs += [(self.nodes["b"], self.nodes[REMOVABLE])]
         for node in remaining:
             node.catch_up()
+        links = [Link(*pair) for pair in pairs]
+        settle(*links)
+        for node in remaining:
+            node.keep_up()
+            if not node.relay:
+                with suppress(*self.refusals):
+                    node.write(("LAST " + node.name, MARK))
         settle(*links)
         for link in links:
             assert not link.ended, link.ended
@@ -181,9 +200,6 @@ class Fleet(RuleBasedStateMachine):
                 assert (stats.behind, stats.ahead) == (0, 0)
                 assert not stats.refused or self.removed_by
             link.cut()
-        for node in remaining:
-            node.keep_up()
-        return remaining
 
     def _logs_agree(self, remaining: list[Node]) -> None:
         roster = remaining[0].roster
@@ -193,7 +209,10 @@ class Fleet(RuleBasedStateMachine):
                 other.head(node.id) if cutoff is None else min(other.head(node.id), cutoff)
                 for other in remaining
             }
-            assert ends == {node.head(node.id) if cutoff is None else cutoff}
+            if cutoff is None:
+                assert ends == {node.head(node.id)}
+            else:
+                assert ends == {cutoff} or (self.disks_lost and len(ends) == 1)
         for other in remaining:
             for origin, head in other.log.heads().items():
                 chain = chain_start(origin)
@@ -203,7 +222,13 @@ class Fleet(RuleBasedStateMachine):
                 assert chain == head.chain
 
     def _nothing_acknowledged_is_lost(self, remaining: list[Node]) -> None:
-        lossy = self.rotten and self.copies_may_be_lost
+        if self.disks_lost:
+            # What no other node had yet is gone with the disk.
+            held = {each.digest for node in remaining for each in node.entries()}
+            kept = {at: digest for at, digest in self.acknowledged.items() if digest in held}
+            self.acknowledged = kept
+        # What only a lost disk, and a relay where it rotted, ever held is gone.
+        lossy = self.rotten and self.disks_lost
         for (name, seq), digest in self.acknowledged.items():
             origin = self.nodes[name].id
             cutoff = remaining[0].roster.cutoff(origin)
@@ -219,22 +244,29 @@ class Fleet(RuleBasedStateMachine):
             assert MARK not in repr(entry).encode()
         assert self.nodes["r"].folded() == {}
 
-    def _alive(self, pair: tuple[str, str]) -> bool:
-        link = self.links.get(pair)
-        return link is not None and not link.is_cut
+    def _alive(self) -> list[tuple[str, str]]:
+        return [pair for pair in PAIRS if pair in self.links and not self.links[pair].is_cut]
 
-    def _some_link(self, data: st.DataObject) -> Link | None:
-        alive = sorted(pair for pair in self.links if self._alive(pair))
-        return self.links[data.draw(st.sampled_from(alive))] if alive else None
+    def _some_link(self, data: st.DataObject) -> Link:
+        return self.links[data.draw(st.sampled_from(self._alive()))]
+
+    def _frames(self) -> list[deque[bytes]]:
+        ends = (end for pair in self._alive() for end in self.links[pair].ends)
+        return [end.frames for end in ends if end.frames]
+
+    def _at_the_relay(self) -> list[tuple[str, int]]:
+        held = self.nodes["r"].log._committed.entries
+        return sorted(place for place, entry in held.items() if entry.payload is not None)
 
 
 def test_all_replicas_converge_and_lose_nothing():
     run_state_machine_as_test(
         Fleet,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=150,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
         ),
     )

@@ -137,6 +137,20 @@ def test_a_removal_heard_of_while_down_counts_after_the_start(make_node: Make):
     asyncio.run(main())
 
 
+def test_a_removal_counts_for_what_was_folded_before_the_clock_was_set_back(make_node: Make):
+    async def main() -> None:
+        a, b = await pair(make_node)
+        await b.set("EVIL", b"1")
+        await pull(a, b)
+        a.wall.ms -= 20 * 60_000
+        a.roster.add(b.statement(cutoff=0))
+        await a.restart()
+        assert a.value("EVIL") is None
+        await stop(a, b)
+
+    asyncio.run(main())
+
+
 def test_an_absurd_clock_is_held_until_its_time(make_node: Make):
     async def main() -> None:
         a, b = await pair(make_node)

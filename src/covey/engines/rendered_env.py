@@ -28,6 +28,8 @@ class RenderedDirectory:
 
     def publish(self, files: Files) -> bool:
         """Make these the only files, then renew the stamp; False if they were so already."""
+        # A logout may have emptied the directory.
+        self._published = self._published and (self._path / STAMP).exists()
         if self._published and files == self._known:
             return False
         try:

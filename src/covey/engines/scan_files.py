@@ -13,6 +13,12 @@ from covey.errors import InvalidRequestError, NotFoundError
 
 _HEAD_BYTES = 8192
 _GIT_TIMEOUT_S = 120
+# A partial clone would fetch what it lacks, by a program that its configuration names.
+_NO_SIDE_EFFECTS = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
 _NEVER = frozenset({".git", ".hg", ".svn"})
 
 
@@ -116,7 +122,7 @@ def _git(directory: Path, *words: str, environ: dict[str, str] | None = None) ->
         done = subprocess.run(
             # The user's own git; no program that a repository's configuration names is started.
             ["git", "-C", str(directory), "-c", "core.fsmonitor=false", *words],  # noqa: S607
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(environ or {})},
+            env={**os.environ, **_NO_SIDE_EFFECTS, **(environ or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_GIT_TIMEOUT_S,

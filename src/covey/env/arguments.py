@@ -13,10 +13,14 @@ from covey.operations.access import Role, authorize
 from covey.operations.context import Context
 from covey.operations.secret import Secret
 
+_LABEL = "[a-z0-9][a-z0-9._-]{0,62}"
+_HOST = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
 ScopeText = Annotated[
     str,
     Meta(
         max_length=200,
+        pattern=f"^(fleet|project:{_LABEL}|environment:{_LABEL}/{_LABEL}|host:{_HOST})$(?!\\n)",
         description="fleet, project:NAME, environment:PROJECT/NAME or host:NAME.",
     ),
 ]

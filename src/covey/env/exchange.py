@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covey.env import homelab
-from covey.env.formats.choose import Format, guess, parse, write
+from covey.env.formats.choose import FOR_EVAL, Format, guess, parse, write
 from covey.env.formats.entry import Entry
 from covey.env.model import Kind
 from covey.env.results import Exported, Imported, ValueProblem, Values
@@ -49,20 +49,26 @@ class EnvExchange:
         return Imported(chosen.value, str(scope), changed, same, written)
 
     async def give(self, place: Place, chosen: Format, title: str) -> Exported:
-        """Export what applies at a place; raises if a value is missing or does not fit."""
+        """Export what applies at a place; raises if a value does not fit.
+
+        What has no value is told beside a text for `eval`, and raises for a file.
+        """
+        problems: list[ValueProblem] = []
         if chosen is Format.HOMELAB:
             found = homelab.lines(self._hosts.list())
         else:
             resolved = await self._service.resolve(place)
-            require_all(resolved)
+            if chosen not in FOR_EVAL:
+                require_all(resolved)
+            problems = _problems(resolved)
             found = dict(resolved.values)
-        return Exported(chosen.value, write(chosen, found, title=title), sorted(found))
+        return Exported(chosen.value, write(chosen, found, title=title), sorted(found), problems)
 
     async def values(self, place: Place, *, partial: bool) -> Values:
         """Return the values for a process; without `partial`, raises if any is missing."""
         resolved = await self._service.resolve(place)
         if not partial:
-            require_all(resolved)
+            require_all(resolved, otherwise=". Or go on without them: --partial")
         secret = [
             name
             for name in resolved.values
@@ -71,7 +77,7 @@ class EnvExchange:
         return Values(
             values=dict(resolved.values),
             secret=secret,
-            problems=[ValueProblem(one.name, one.reason) for one in resolved.problems],
+            problems=_problems(resolved),
             project=place.project,
             environment=place.environment,
             host=place.host or "",
@@ -103,15 +109,22 @@ class EnvExchange:
         }
 
 
-def require_all(resolved: Resolved) -> None:
-    """Raise `ConflictError` naming the variables that have no value, and why."""
+def _problems(resolved: Resolved) -> list[ValueProblem]:
+    return [ValueProblem(one.name, one.reason) for one in resolved.problems]
+
+
+def require_all(resolved: Resolved, *, otherwise: str = "") -> None:
+    """Raise `ConflictError` naming the variables that have no value, and why.
+
+    `otherwise` is a way to go on without them.
+    """
     if not resolved.problems:
         return
     reasons = [f"{one.name}: {one.reason}" for one in resolved.problems]
     count = f"{len(reasons)} variables have" if len(reasons) > 1 else "A variable has"
     raise ConflictError(
         f"{count} no value: {'; '.join(reasons[:_NAMED])}.",
-        hint="Correct them, or see where they come from: covey env explain NAME",
+        hint=f"See where they come from: covey env explain NAME{otherwise}",
         details={"names": [one.name for one in resolved.problems]},
     )
 

@@ -89,7 +89,10 @@ async def copy(
     name: Annotated[list[VarName], Meta(description="Only these variables; by default all.")] = [],  # noqa: B006 - msgspec copies an empty default
     overwrite: Annotated[bool, Meta(description="Replace values that are set already.")] = False,
 ) -> list[str]:
-    """Copy variables from one scope to another in one commit; returns the names that changed."""
+    """Copy variables from one scope to another in one commit.
+
+    The result is the names that changed.
+    """
     return await ctx.service(EnvService).copy(
         Scope.parse(source), Scope.parse(target), name, ctx.caller.name, overwrite=overwrite
     )

@@ -219,7 +219,10 @@ async def rollback(
     scope: ScopeText = "fleet",
     if_version: IfVersion = None,
 ) -> Variable | None:
-    """Make an earlier version the present one; null if that version was a deletion."""
+    """Make an earlier version the present one.
+
+    The result is null if that version was a deletion.
+    """
     stored = await ctx.service(EnvService).rollback(
         Scope.parse(scope), name, version, ctx.caller.name, if_version
     )
@@ -254,7 +257,7 @@ async def conflicts(ctx: Context, *, reveal: Reveal = False) -> list[VariableCon
     http="POST /api/v1/env/{name}/resolution",
     examples=(
         "env resolve COLOUR --version 1f3b2c4d.7",
-        "printf green | covey env resolve COLOUR --value-stdin",
+        "env resolve COLOUR --value-stdin < colour.txt",
     ),
 )
 async def resolve(
@@ -267,7 +270,10 @@ async def resolve(
         ScopeText | None, Meta(description="Needed if it is in conflict in several scopes.")
     ] = None,
 ) -> Variable | None:
-    """Settle a conflict on every node: choose a version or a value; null if that is a deletion."""
+    """Settle a conflict on every node by choosing a version or a value.
+
+    The result is null if that version is a deletion.
+    """
     stored = await ctx.service(EnvService).settle(
         None if scope is None else Scope.parse(scope),
         name,
@@ -287,7 +293,13 @@ async def resolve(
 )
 async def apply(
     ctx: Context,
-    changes: Annotated[list[EnvChange], Meta(max_length=10_000, description="What to change.")],
+    changes: Annotated[
+        list[EnvChange],
+        Meta(
+            max_length=10_000,
+            description="A list as below, or @FILE with it; a name alone is unset.",
+        ),
+    ],
 ) -> Applied:
     """Set and unset several variables in one commit: all of them, or none."""
     return await ctx.service(EnvService).apply([_change(one) for one in changes], ctx.caller.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from covey.shellkit.assignable import assignable
-from covey.shellkit.layout import SHELLS
+from covey.shellkit.layout import INCOMPLETE, SHELLS
 from covey.shellkit.quoting import quote_fish, quote_posix, quote_powershell
 
 _QUOTES: Mapping[str, Callable[[str], str]] = {
@@ -47,6 +47,9 @@ def render_for_eval(shell: str, values: Mapping[str, str]) -> bytes:
     ).encode()
 
 
-def render_all(values: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the hook's file for every shell."""
-    return {shell: render_for_hook(shell, values) for shell in SHELLS}
+def render_all(values: Mapping[str, str], *, complete: bool = True) -> dict[str, bytes]:
+    """Return the hook's file for every shell; `complete` if no variable lacks its value."""
+    files = {shell: render_for_hook(shell, values) for shell in SHELLS}
+    if not complete:
+        files["sh"] = INCOMPLETE + files["sh"]
+    return files

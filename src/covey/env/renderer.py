@@ -91,7 +91,9 @@ class EnvRenderer:
             resolved = await self._service.values.resolve(layers)
             if resolved.problems:
                 problems[place] = list(resolved.problems)
-            texts = await asyncio.to_thread(render_all, resolved.values)
+            texts = await asyncio.to_thread(
+                render_all, resolved.values, complete=not resolved.problems
+            )
             for shell, data in texts.items():
                 rendered[shell, file_name(place.project, place.environment)] = data
         self._has_references = any(item.stored.expand for _, item in everything)

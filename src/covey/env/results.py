@@ -104,12 +104,20 @@ class Imported(msgspec.Struct, frozen=True):
     hosts: list[str]
 
 
+class ValueProblem(msgspec.Struct, frozen=True):
+    """Why a variable has no value."""
+
+    name: str
+    reason: str
+
+
 class Exported(msgspec.Struct, frozen=True):
-    """Variables as a text of one format."""
+    """Variables as a text of one format; `problems` are those that a text for `eval` lacks."""
 
     format: str
     text: str
     names: list[str]
+    problems: list[ValueProblem] = []
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -147,13 +155,6 @@ class Difference(msgspec.Struct, frozen=True):
     left: str | None
     right: str | None
     revealed: bool
-
-
-class ValueProblem(msgspec.Struct, frozen=True):
-    """Why a variable has no value."""
-
-    name: str
-    reason: str
 
 
 class Values(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from covey.env.results import Applied, SecretName
 from covey.env.scope import Place, Scope
 from covey.env.values import Resolved, ValueSource
 from covey.errors import ConflictError, InvalidRequestError, NotFoundError
+from covey.shellkit.assignable import VITAL
 from covey.store.api import RecordStore, Version, VersionId
 
 
@@ -219,7 +220,7 @@ class EnvService:
         if (version is None) == (value is None):
             raise InvalidRequestError(
                 f"Choose what {name} shall be: one of its versions, or a value.",
-                hint=f"--version {versions[0].id}, or --value. See: covey env conflicts",
+                hint=f"--version {versions[0].id}, or --value-stdin. See: covey env conflicts",
                 details={"versions": [one.id for one in versions]},
             )
         if value is not None:
@@ -299,6 +300,11 @@ class EnvService:
 
 
 def _hint(wanted: Assignment) -> str | None:
+    if wanted.name in VITAL:
+        return (
+            f"{wanted.name} takes the place of the shells' own wherever {wanted.scope} applies; "
+            f"to undo it: covey env unset {wanted.name} --scope {wanted.scope}"
+        )
     if wanted.expand or not looks_expandable(wanted.value):
         return None
     return (

@@ -121,6 +121,7 @@ class Admission:
         member = Member(
             content.node_id,
             content.sign_key,
+            content.tls_key,
             content.seal_key,
             kept.kind,
             kept.role,

@@ -53,9 +53,13 @@ async def list_audit(
         str | None, msgspec.Meta(description="Only this outcome: ok, or an error's code.")
     ] = None,
     since: Annotated[
-        str | None,
-        msgspec.Meta(description="Only after this: a duration such as 24h, or a date and time."),
-    ] = None,
+        str,
+        msgspec.Meta(
+            pattern="^([0-9]{1,5}[smhdw]|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{1,40})?)$",
+            description="Only after this: a duration such as 24h, or a date and time.",
+        ),
+    ]
+    | None = None,
     cursor: _Number | None = None,
     limit: Limit = 100,
 ) -> Page[AuditRecord]:

@@ -1,12 +1,11 @@
 """The fleet's certificate authority: it issues node certificates, and certificates are checked.
 
-A node certificate binds a node id to its Ed25519 key for a short time. Peers check the chain and
-the node id, never a host name; the loopback names are there for ordinary tools on the machine.
+A node certificate binds a node id to its TLS key for a short time. Peers check the chain and the
+node id, never a host name; the names are there for browsers and other ordinary clients.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,18 +14,31 @@ from hashlib import sha256
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from covey.errors import UnauthenticatedError
+from covey.fleet.certificate_names import (
+    MALFORMED,
+    Names,
+    clean_names,
+    general_names,
+    names_in,
+    tie_to,
+    tied_key,
+)
 from covey.fleet.identity import KEY_BYTES, node_id_of
+from covey.fleet.tls_key import TlsKey, derive_tls_key, endorsed_tls_key
 from covey.store.api import NodeId
 
 AUTHORITY_LIFE = timedelta(days=365 * 20)
 CERTIFICATE_LIFE = timedelta(days=90)
-BACKDATING = timedelta(minutes=5)
+BACKDATING = timedelta(hours=1)
 """Certificates begin this much earlier, so that a peer whose clock is slow accepts them."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +51,17 @@ class AuthorityKey:
 
     @property
     def signing_key(self) -> Ed25519PrivateKey:
-        """The key that signs certificates and membership statements."""
+        """The key that signs membership statements."""
         return Ed25519PrivateKey.from_private_bytes(self.seed)
 
     @property
+    def certificate_key(self) -> EllipticCurvePrivateKey:
+        """The key that signs certificates."""
+        return derive_tls_key(self.seed)
+
+    @property
     def public(self) -> bytes:
-        """The raw public key."""
+        """The raw public half of the signing key."""
         return self.signing_key.public_key().public_bytes_raw()
 
     @property
@@ -63,6 +80,7 @@ class NodeCertificate:
     serial: int
     not_before: datetime
     not_after: datetime
+    names: Names
 
     def renewal_due(self, now: datetime) -> bool:
         """Whether two thirds of its life have passed."""
@@ -72,15 +90,19 @@ class NodeCertificate:
         """Whether its life has ended."""
         return now > self.not_after
 
+    def names_all(self, names: Iterable[str]) -> bool:
+        """Whether it has each of the names that fit into a certificate."""
+        return clean_names(names) <= self.names
+
 
 def create_authority(now: datetime, number: int = 0) -> AuthorityKey:
-    """Make a new self-signed CA (Ed25519, X.509 v3)."""
+    """Make a new self-signed CA (X.509 v3, ECDSA with P-256)."""
     seed = os.urandom(KEY_BYTES)
-    key = Ed25519PrivateKey.from_private_bytes(seed)
+    key = derive_tls_key(seed)
     public = key.public_key()
-    name = _name(f"Covey fleet authority {node_id_of(public.public_bytes_raw())}")
-    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
-    usage = _key_usage(signs_certificates=True)
+    sign_key = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    tie = tie_to(sign_key, endorsed_tls_key(seed))
+    name = _name(f"Covey fleet authority {node_id_of(sign_key)}")
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -90,29 +112,34 @@ def create_authority(now: datetime, number: int = 0) -> AuthorityKey:
         .not_valid_before(now - BACKDATING)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(key, None)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectAlternativeName([tie]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, SHA256())
     )
     return AuthorityKey(seed, certificate.public_bytes(Encoding.DER), number)
 
 
 def issue_certificate(
-    authority: AuthorityKey, sign_key: bytes, now: datetime, life: timedelta = CERTIFICATE_LIFE
+    authority: AuthorityKey,
+    sign_key: bytes,
+    tls_key: TlsKey,
+    now: datetime,
+    life: timedelta = CERTIFICATE_LIFE,
+    names: Iterable[str] = (),
 ) -> bytes:
-    """Issue a certificate (DER) for the node with this raw Ed25519 public key."""
-    public = Ed25519PublicKey.from_public_bytes(sign_key)
+    """Issue a certificate (DER) for the node with these keys.
+
+    `names` are host names and IP addresses beside those of loopback; unfit ones are left out.
+    """
+    public = tls_key.public
+    key = authority.certificate_key
     issuer = x509.load_der_x509_certificate(authority.certificate)
     node_id = node_id_of(sign_key)
-    names: list[x509.GeneralName] = [
-        x509.DNSName(node_id),
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1")),
-    ]
+    hosts = clean_names(names).union(LOOPBACK, [node_id])
+    alternatives = [tie_to(sign_key, tls_key), *general_names(hosts)]
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    issuer_key = Ed25519PublicKey.from_public_bytes(authority.public)
-    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
+    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name(node_id))
@@ -124,10 +151,10 @@ def issue_certificate(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(issuer_id, critical=False)
-        .sign(authority.signing_key, None)
+        .sign(key, SHA256())
     )
     return certificate.public_bytes(Encoding.DER)
 
@@ -135,20 +162,24 @@ def issue_certificate(
 def read_certificate(der: bytes) -> NodeCertificate:
     """Read a node certificate without trusting it; raises `UnauthenticatedError` if malformed.
 
-    The node id is computed from the key, and the certificate must name the same.
+    The node id is computed from the Ed25519 key that endorsed the certificate's key, and the
+    certificate must name the same.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        public = certificate.public_key()
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound) as error:
+        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except MALFORMED as error:
         raise _refused("it cannot be read") from error
-    if not isinstance(public, Ed25519PublicKey) or authority:
+    if constraints.value.ca:
         raise _refused("it is not a node certificate")
-    sign_key = public.public_bytes_raw()
+    try:
+        sign_key = tied_key(certificate)
+        names = names_in(certificate)
+    except ValueError as error:
+        raise _refused(str(error)) from error
     node_id = node_id_of(sign_key)
-    if [name.value for name in names] != [node_id]:
+    if [name.value for name in common] != [node_id]:
         raise _refused("its name does not fit its key")
     return NodeCertificate(
         der,
@@ -157,6 +188,7 @@ def read_certificate(der: bytes) -> NodeCertificate:
         certificate.serial_number,
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
+        names,
     )
 
 
@@ -176,19 +208,19 @@ def verify_certificate(der: bytes, authorities: Iterable[bytes], now: datetime) 
 
 
 def authority_key_of(der: bytes) -> bytes:
-    """Return the raw public key of a sound self-signed CA certificate; raises `ValueError`."""
-    certificate = x509.load_der_x509_certificate(der)
-    public = certificate.public_key()
-    if not isinstance(public, Ed25519PublicKey):
-        raise ValueError("the authority's key is not Ed25519")  # noqa: TRY004 - malformed input
+    """Return the raw Ed25519 public key of a sound self-signed CA certificate.
+
+    Raises `ValueError`.
+    """
     try:
+        certificate = x509.load_der_x509_certificate(der)
         certificate.verify_directly_issued_by(certificate)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (InvalidSignature, TypeError, x509.ExtensionNotFound) as error:
-        raise ValueError("the authority's certificate is not self-signed") from error
+    except (InvalidSignature, TypeError, *MALFORMED) as error:
+        raise ValueError("it is not self-signed") from error
     if not constraints.value.ca:
-        raise ValueError("the certificate is not an authority's")
-    return public.public_bytes_raw()
+        raise ValueError("it is not an authority's")
+    return tied_key(certificate)
 
 
 def fingerprint(der: bytes) -> bytes:
@@ -212,7 +244,7 @@ def _issued_by(der: bytes, authority: bytes, now: datetime) -> bool:
         return False
     try:
         x509.load_der_x509_certificate(der).verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, TypeError, *MALFORMED):
         return False
     return True
 
@@ -230,7 +262,7 @@ def _name(common_name: str) -> x509.Name:
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True,
+        digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
         crl_sign=signs_certificates,
         content_commitment=False,

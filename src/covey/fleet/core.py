@@ -23,6 +23,7 @@ from covey.fleet.rings import own_ring
 from covey.fleet.roster import FleetMember, Roster
 from covey.fleet.roster_store import FleetRoster
 from covey.fleet.statements import NodeKind, Signed, Statement, sign_statement
+from covey.operations.access import Role
 from covey.store.api import NodeId
 from covey.store.ports import ChainHead, LocalState
 
@@ -38,6 +39,7 @@ class Surroundings:
     full member can read, `addresses` are where others reach this node (`host:port`), `connected`
     are the peers with an open session. `credentials_changed` is called when the certificate or the
     trusted CAs changed, `data_keys_changed` when data keys came; `LiveKeys` holds them by then.
+    `advertised` are the hosts for which an admin's own certificate is valid, beside loopback.
     """
 
     held_log: Callable[[NodeId], ChainHead | None]
@@ -48,6 +50,7 @@ class Surroundings:
     data_keys_changed: Callable[[], None] = lambda: None
     now: Callable[[], datetime] = utc_now
     certificate_life: timedelta = CERTIFICATE_LIFE
+    advertised: tuple[str, ...] = ()
 
 
 class FleetCore:
@@ -100,6 +103,18 @@ class FleetCore:
         return member is not None and member.present
 
     @property
+    def node_id(self) -> NodeId:
+        """This node."""
+        return self.keys.node_id
+
+    def role_of(self, node_id: NodeId) -> Role | None:
+        """Return the role of a full member that is in the fleet, None for all others."""
+        member = self.roster.members.get(node_id)
+        if member is None or not member.present or member.statement.kind is NodeKind.RELAY:
+            return None
+        return member.statement.role
+
+    @property
     def me(self) -> FleetMember:
         """This node's own standing; raises `RefusedError` if it is not in the fleet any more."""
         member = self.roster.members.get(self.keys.node_id)
@@ -131,6 +146,7 @@ class FleetCore:
             self.keys.secrets.ring,
             self.now,
             self.around.certificate_life,
+            self.around.advertised,
         )
 
     def sign_own(self, statement: Statement) -> Signed:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from covey.errors import InvalidRequestError
-from covey.fleet.authority import CERTIFICATE_LIFE, create_authority, issue_certificate
+from covey.fleet.authority import CERTIFICATE_LIFE, create_authority
 from covey.fleet.identity import KEY_BYTES, NodeIdentity
 from covey.fleet.issuing import Issuer, to_ms
 from covey.fleet.machine import Machine
@@ -33,6 +33,7 @@ from covey.fleet.statements import (
     Signed,
     open_statement,
 )
+from covey.fleet.tls_key import endorsed_tls_key
 from covey.operations.access import Role
 
 FLEET_NAME = "home"
@@ -69,7 +70,7 @@ def found_fleet(
     recovery_key = RecoveryKey.generate()
     member = _admin(identity, now)
     issuer = Issuer(authority, identity.node_id, Roster(authority.id), {}, ring, now, life)
-    certificate = issue_certificate(authority, identity.sign_public, now, life)
+    certificate = issuer.certificate_for(member)
     recovery = found_recovery(recovery_key, authority.id, identity.node_id, ring, 0)
     said = [
         issuer.introduce(authority),
@@ -115,7 +116,7 @@ def regain_fleet(
     fresh = RecoveryKey.generate()
     number = 1 + max(item.number for item in roster.recovery)
     recovery = found_recovery(fresh, found.fleet_id, identity.node_id, ring, number)
-    certificate = issue_certificate(secret.opened, identity.sign_public, now, life)
+    certificate = issuer.certificate_for(member)
     said = [
         issuer.say(member),
         issuer.say(Certificate(identity.node_id, certificate)),
@@ -169,6 +170,7 @@ def _admin(identity: NodeIdentity, now: datetime) -> Member:
     return Member(
         identity.node_id,
         identity.sign_public,
+        endorsed_tls_key(identity.sign_seed),
         identity.seal_public,
         NodeKind.FULL,
         Role.ADMIN,

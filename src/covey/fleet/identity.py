@@ -45,7 +45,7 @@ class NodeIdentity:
 
     @property
     def signing_key(self) -> Ed25519PrivateKey:
-        """The key that signs logs, requests and TLS handshakes."""
+        """The key that signs logs and requests."""
         return Ed25519PrivateKey.from_private_bytes(self.sign_seed)
 
     @property

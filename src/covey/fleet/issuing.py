@@ -12,6 +12,7 @@ from covey.fleet.recovery import refresh_recovery
 from covey.fleet.rings import hand_keys
 from covey.fleet.roster import FleetMember, Roster, Statements
 from covey.fleet.statements import (
+    MAX_COUNTER,
     Authority,
     Certificate,
     Generation,
@@ -33,16 +34,25 @@ def to_ms(at: datetime) -> int:
 
 
 def next_version(statements: Statements, statement: Statement) -> int:
-    """Return a version above every statement on the same subject."""
+    """Return a version above every statement on the same subject.
+
+    The highest possible version stays what it is: a removed admin may have used it up, and what it
+    signed counts no more by then.
+    """
     place = (type(statement).__name__, subject_of(statement))
-    return 1 + max(
+    highest = max(
         (item.version for slot, item in statements.items() if slot[:2] == place), default=0
     )
+    return min(MAX_COUNTER, highest + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An admin at one moment: signs with `authority`, on the ground of what is known."""
+    """An admin at one moment: signs with `authority`, on the ground of what is known.
+
+    `own_names` are host names and IP addresses for its own certificate. Others get none: a
+    browser that trusts the authority would believe a member's claim to any name.
+    """
 
     authority: AuthorityKey
     node_id: NodeId
@@ -51,6 +61,7 @@ class Issuer:
     ring: KeyRing
     now: datetime
     life: timedelta = CERTIFICATE_LIFE
+    own_names: tuple[str, ...] = ()
 
     @property
     def fleet_id(self) -> str:
@@ -69,8 +80,14 @@ class Issuer:
 
     def certify(self, member: Member) -> Signed:
         """Issue a certificate to a member."""
-        der = issue_certificate(self.authority, member.sign_key, self.now, self.life)
-        return self.say(Certificate(member.node_id, der))
+        return self.say(Certificate(member.node_id, self.certificate_for(member)))
+
+    def certificate_for(self, member: Member) -> bytes:
+        """Make a certificate (DER) for a member."""
+        names = self.own_names if member.node_id == self.node_id else ()
+        return issue_certificate(
+            self.authority, member.sign_key, member.tls_key, self.now, self.life, names
+        )
 
     def admit(self, member: Member) -> list[Signed]:
         """Take a member in: the member, its certificate, and the keys that it may hold."""

@@ -23,6 +23,7 @@ from covey.fleet.machine import Machine, NodeName
 from covey.fleet.rings import check_ring, own_ring
 from covey.fleet.roster import fold
 from covey.fleet.statements import PublicKey, Signature
+from covey.fleet.tls_key import TlsKey, endorsed_tls_key
 from covey.store.api import NodeId
 
 MAX_JOIN_REQUEST_BYTES = 16 << 10
@@ -36,6 +37,7 @@ class JoinContent(msgspec.Struct, frozen=True, array_like=True):
 
     invitation_id: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", max_length=16)]
     sign_key: PublicKey
+    tls_key: TlsKey
     seal_key: PublicKey
     machine: Machine
 
@@ -78,7 +80,13 @@ def ask_to_join(
     """
     check_expiry(invitation.expires_at, now)
     content = msgspec.msgpack.encode(
-        JoinContent(invitation.id.hex(), identity.sign_public, identity.seal_public, machine)
+        JoinContent(
+            invitation.id.hex(),
+            identity.sign_public,
+            endorsed_tls_key(identity.sign_seed),
+            identity.seal_public,
+            machine,
+        )
     )
     proof = prove(invitation.proof_key, "join request", content)
     signature = identity.signing_key.sign(_REQUEST_DOMAIN + content)
@@ -101,7 +109,8 @@ def read_join_request(data: bytes) -> tuple[JoinRequest, JoinContent]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise malformed from error
     message = _REQUEST_DOMAIN + request.content
-    if not signature_is_valid(content.sign_key, request.signature, message):
+    signed = signature_is_valid(content.sign_key, request.signature, message)
+    if not signed or not content.tls_key.belongs_to(content.sign_key):
         raise malformed
     return request, content
 

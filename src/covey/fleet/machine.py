@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from covey import __version__
 from covey.errors import InvalidRequestError
 
 # Python's `$` also matches before a last line break, hence the `(?!\n)`.
@@ -32,13 +32,9 @@ class Machine(msgspec.Struct, frozen=True):
 def this_machine(name: str = "", tailscale: str = "") -> Machine:
     """Describe this machine; without a name it takes its host name."""
     hostname = socket.gethostname()
-    try:
-        covey_version = version("covey")
-    except PackageNotFoundError:
-        covey_version = ""
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     chosen = check_name(name or suggest_name(hostname))
-    return Machine(chosen, hostname, system, covey_version, tailscale)
+    return Machine(chosen, hostname, system, __version__, tailscale)
 
 
 def check_name(name: str) -> str:

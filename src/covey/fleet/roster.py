@@ -3,8 +3,10 @@
 The set is a grow-only map by slot (type, subject, signer) in which the highest (version, issued
 at, digest) stands; what a retired CA signed counts no more and is dropped. Trust starts at the
 fleet's id, which is the id of its first CA, and goes along the chain in which each CA introduces
-its successor. A CA introduces one successor: of two, the one already held stands, so that a stolen
-old key cannot replace the chain. Nothing else depends on the order in which statements come.
+its successor. A CA introduces one successor. Of two, while that CA is in force, the one that was
+introduced first counts, so that two admins who rotate at once agree. Once it is retired here, the
+one already held stands, so that a stolen old key cannot replace the chain. Nothing else depends on
+the order in which statements come.
 """
 
 from __future__ import annotations
@@ -189,13 +191,22 @@ def fold(fleet_id: str, statements: Statements) -> Roster:
 
 
 def _chain(fleet_id: str, held: Iterable[Signed], fresh: Iterable[Signed]) -> list[_Link]:
-    """Follow the CAs from the first; a successor that is held goes before a new one."""
+    """Follow the CAs from the first; of a retired one's successors the one held counts."""
+    known, added = list(held), list(fresh)
+    alone = _follow(fleet_id, known, (), -1)
+    return _follow(fleet_id, known, added, _retired_number(alone, known)) if added else alone
+
+
+def _follow(
+    fleet_id: str, held: Iterable[Signed], fresh: Iterable[Signed], retired: int
+) -> list[_Link]:
     introductions: dict[tuple[bytes, int], list[_Candidate]] = {}
     for is_new, source in ((False, held), (True, fresh)):
         for item in source:
             if isinstance(item.statement, Authority):
                 place = (item.signer, item.statement.number)
-                candidate = (is_new, item.issued_at, item.digest, item.statement.certificate)
+                late = is_new and item.statement.number - 1 <= retired
+                candidate = (late, item.issued_at, item.digest, item.statement.certificate)
                 introductions.setdefault(place, []).append(candidate)
     chain: list[_Link] = []
     signer = next((key for key, number in introductions if _founds(key, number, fleet_id)), None)

@@ -20,6 +20,8 @@ MAX_STATEMENTS_AT_ONCE = 50_000
 _NAMESPACE = "fleet"
 _KEY = "statements"
 _REPORTED = 50
+_CHECKED_AT_ONCE = 64
+"""Signatures that are checked before others get their turn: a peer may send any number."""
 _log = logging.getLogger("covey.fleet")
 
 Listener = Callable[[], None]
@@ -98,7 +100,9 @@ class FleetRoster:
         held = {item.raw for item in self._statements.values()}
         opened: list[Signed] = []
         unreadable: list[Refused] = []
-        for raw in statements[:MAX_STATEMENTS_AT_ONCE]:
+        for number, raw in enumerate(statements[:MAX_STATEMENTS_AT_ONCE], 1):
+            if number % _CHECKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if raw in held:
                 continue
             try:

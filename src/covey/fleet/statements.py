@@ -17,9 +17,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from covey.errors import InvalidRequestError
+from covey.errors import InvalidRequestError, UnauthenticatedError
 from covey.fleet.authority import authority_key_of, read_certificate
 from covey.fleet.identity import node_id_of, signature_is_valid
+from covey.fleet.tls_key import TlsKey
 from covey.operations.access import Role
 
 MAX_STATEMENT_BYTES = 256 << 10
@@ -29,7 +30,8 @@ Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 ChainValue = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Counter = Annotated[int, Meta(ge=0, le=1 << 53)]
+MAX_COUNTER = 1 << 53
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER)]
 CertificateBytes = Annotated[bytes, Meta(max_length=4096)]
 Box = Annotated[bytes, Meta(max_length=MAX_STATEMENT_BYTES)]
 
@@ -46,6 +48,7 @@ class Member(msgspec.Struct, frozen=True, tag="member", tag_field="type"):
 
     node_id: Id
     sign_key: PublicKey
+    tls_key: TlsKey
     seal_key: PublicKey
     kind: NodeKind
     role: Role
@@ -235,8 +238,15 @@ def fleet_key_id(certificate: bytes) -> str:
 def sign_statement(
     key: Ed25519PrivateKey, fleet_id: str, statement: Statement, *, version: int, issued_at: int
 ) -> Signed:
-    """Sign a statement; `issued_at` is in milliseconds since the epoch."""
+    """Sign a statement; `issued_at` is in milliseconds since the epoch.
+
+    Raises `BadStatementError` for one that nobody could read again.
+    """
     body = msgspec.msgpack.encode(_Body(fleet_id, version, issued_at, statement))
+    try:
+        msgspec.msgpack.decode(body, type=_Body)
+    except msgspec.DecodeError as error:
+        raise BadStatementError(f"A membership statement is out of bounds: {error}.") from error
     public = key.public_key().public_bytes_raw()
     raw = msgspec.msgpack.encode(_Envelope(public, body, key.sign(_DOMAIN + body)))
     if len(raw) > MAX_STATEMENT_BYTES:
@@ -266,15 +276,24 @@ def signed_by_its_node(statement: Statement) -> bool:
     return isinstance(statement, RenewalRequest | Leave | Contact)
 
 
+def _certified(certificate: bytes) -> str:
+    try:
+        return read_certificate(certificate).node_id
+    except UnauthenticatedError as error:
+        raise BadStatementError(error.message) from error
+
+
 def _check_form(statement: Statement, signer: bytes) -> None:
     match statement:
         case Member():
             if node_id_of(statement.sign_key) != statement.node_id:
                 raise BadStatementError("A member's id does not fit its key.")
+            if not statement.tls_key.belongs_to(statement.sign_key):
+                raise BadStatementError("A member's TLS key is not its own.")
         case Authority():
             fleet_key_id(statement.certificate)
         case Certificate():
-            if read_certificate(statement.certificate).node_id != statement.node_id:
+            if _certified(statement.certificate) != statement.node_id:
                 raise BadStatementError("A certificate is for another node than stated.")
         case RenewalRequest() | Leave() | Contact():
             if node_id_of(signer) != statement.node_id:

@@ -25,7 +25,7 @@ from covey.errors import (
     UnauthenticatedError,
 )
 from covey.operations.access import Caller, CallerKind, Role
-from covey.store.api import Change, RecordStore
+from covey.store.api import Change, NodeId, Record, RecordStore
 
 COLLECTION = "tokens"
 """The fleet's tokens, by id."""
@@ -47,11 +47,25 @@ class LocalUses(Protocol):
         """Set a value durably; None deletes."""
 
 
+class Makers(Protocol):
+    """Who can have made a token: the members of the fleet."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node."""
+
+    def role_of(self, node_id: NodeId) -> Role | None:
+        """Return the role of a present member, None for all others."""
+
+
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token without its secret; `last_used_at` is of this node, within ten minutes."""
+    """A token without its secret; `last_used_at` is of this node, within ten minutes.
+
+    It counts as expired, too, when the machine that made it has left the fleet.
+    """
 
     id: str
     name: str
@@ -77,6 +91,8 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
 class Tokens:
     """The fleet's tokens; `operations` are the names that a scope can mean.
 
+    Every full member can write records, whatever its role: so a token is believed no further than
+    the role of the machine that wrote it, and no longer than that machine is in the fleet.
     `clock` returns the time in UTC. Reads and writes raise what the record store raises.
     """
 
@@ -84,11 +100,13 @@ class Tokens:
         self,
         store: RecordStore,
         uses: LocalUses,
+        makers: Makers,
         operations: Collection[str],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._uses = uses
+        self._makers = makers
         self._operations = operations
         self._clock = clock
         self._used: dict[str, datetime] = {}
@@ -119,12 +137,14 @@ class Tokens:
         token_id, secret = _text(8)[:12], _text(_SECRET_BYTES)
         stored = _Stored(name, _digest(secret), role.label, allow, now, caller.name, expires_at)
         await self._store.write([Change(COLLECTION, token_id, msgspec.msgpack.encode(stored))])
-        return self._shown(token_id, stored), f"covey_{token_id}_{secret}"
+        return self._shown(token_id, stored, role), f"covey_{token_id}_{secret}"
 
     def all(self) -> list[Token]:
         """Return every token that is not revoked, in the order of their names."""
         found = [
-            self._shown(record.key, _read(record.value)) for record in self._store.scan(COLLECTION)
+            self._shown(record.key, stored, self._believed(record, stored))
+            for record in self._store.scan(COLLECTION)
+            for stored in [_read(record.value)]
         ]
         return sorted(found, key=lambda item: (item.name, item.id))
 
@@ -144,7 +164,8 @@ class Tokens:
     def authenticate(self, text: str, address: str) -> Caller | None:
         """Return the caller that a token stands for, or None if there is no such token.
 
-        Raises `UnauthenticatedError` for one that has expired. Must be called in the event loop.
+        Raises `UnauthenticatedError` for one that has expired, or whose maker has left the fleet.
+        Must be called in the event loop.
         """
         form = _FORM.match(text)
         if form is None:
@@ -162,11 +183,17 @@ class Tokens:
                 f"The token {stored.name} expired on {stored.expires_at:%Y-%m-%d %H:%M} UTC.",
                 hint=f"Ask an admin for another one: covey token create {stored.name}",
             )
+        role = self._believed(record, stored)
+        if role is None:
+            raise UnauthenticatedError(
+                f"The token {stored.name} was made on a machine that has left the fleet.",
+                hint=f"Ask an admin for another one: covey token create {stored.name}",
+            )
         self._note_use(token_id, now)
         return Caller(
             kind=CallerKind.TOKEN,
             name=stored.name,
-            role=Role.parse(stored.role),
+            role=role,
             address=address,
             allowed=tuple(stored.allow),
         )
@@ -184,6 +211,14 @@ class Tokens:
                 f"{caller.name} is {caller.role.label} and cannot make a token that is "
                 f"{role.label}.",
                 hint=f"Use --role {caller.role.label}, or ask someone with that role.",
+            )
+        maker = self._makers.role_of(self._makers.node_id)
+        if maker is None or role > maker:
+            label = "none" if maker is None else maker.label
+            raise RefusedError(
+                f"This machine's own role in the fleet is {label}: nobody would believe a token "
+                f"from here that is {role.label}.",
+                hint=f"Make it on a machine that is {role.label}: covey fleet list",
             )
         beyond = [item for item in allow if not any(covers(own, item) for own in caller.allowed)]
         if beyond:
@@ -224,16 +259,21 @@ class Tokens:
             self._used[token_id] = datetime.fromisoformat(kept.decode())
         return self._used[token_id]
 
-    def _shown(self, token_id: str, stored: _Stored) -> Token:
+    def _believed(self, record: Record, stored: _Stored) -> Role | None:
+        """Return the role in which a token is believed, None if its maker has left the fleet."""
+        maker = self._makers.role_of(record.version.origin)
+        return None if maker is None else min(maker, Role.parse(stored.role))
+
+    def _shown(self, token_id: str, stored: _Stored, role: Role | None) -> Token:
         return Token(
             id=token_id,
             name=stored.name,
-            role=stored.role,
+            role=stored.role if role is None else role.label,
             allow=stored.allow,
             created_at=stored.created_at,
             created_by=stored.created_by,
             expires_at=stored.expires_at,
-            expired=self._clock() >= stored.expires_at,
+            expired=role is None or self._clock() >= stored.expires_at,
             last_used_at=self._last_use(token_id),
         )
 

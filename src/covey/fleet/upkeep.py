@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterable
@@ -20,10 +21,12 @@ from covey.fleet.statements import (
     Removal,
     RenewalRequest,
     Retirement,
+    Signed,
 )
 
 CHALLENGE_LIFE_S = 120
 _MAX_CHALLENGES = 1000
+_CHECKED_AT_ONCE = 64
 _log = logging.getLogger("covey.fleet")
 
 
@@ -40,8 +43,9 @@ class Upkeep:
         core.take_up()
         due = self._due([core.me])
         if self._is_issuer():
+            mine = due or ([] if self._is_named() else [core.me])
             asked = [member for member in core.roster.present if self._asks(member)]
-            await self._certify([*due, *self._due(asked)])
+            await self._certify([*mine, *self._due(asked)])
         elif due and not self._asks(core.me):
             await self._ask()
 
@@ -57,7 +61,10 @@ class Upkeep:
         fleet_id = core.roster.fleet_id
         content = read_renewal(request, fleet_id, core.now)
         # What a stranger brings counts only if it makes them a member.
-        brought = open_each(fleet_id, content.statements)
+        brought: list[Signed] = []
+        for at in range(0, len(content.statements), _CHECKED_AT_ONCE):
+            brought += open_each(fleet_id, content.statements[at : at + _CHECKED_AT_ONCE])
+            await asyncio.sleep(0)
         merged = merge(fleet_id, core.roster_store.statements, brought).statements
         member = fold(fleet_id, merged).members.get(content.node_id)
         if member is None:
@@ -134,6 +141,11 @@ class Upkeep:
             return verify_certificate(member.certificate, trusted, at).renewal_due(at)
         except UnauthenticatedError:
             return True
+
+    def _is_named(self) -> bool:
+        """Whether the own certificate has the names that this node advertises."""
+        certificate = self._core.me.certificate or self._core.keys.secrets.certificate
+        return read_certificate(certificate).names_all(self._core.around.advertised)
 
     def _asks(self, member: FleetMember) -> bool:
         """Whether the member asks to replace the very certificate that it has."""

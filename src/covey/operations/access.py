@@ -83,7 +83,7 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
         raise RefusedError(
             f"{operation_name} needs the role {required.label}; "
             f"{caller.name} is {caller.role.label}.",
-            hint="Ask an admin for a token with that role: covey token create --role "
+            hint="Ask an admin for a token with that role: covey token create NAME --role "
             f"{required.label}",
             details={"operation": operation_name, "required": required.label},
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ from covey.errors import InvalidRequestError
 from covey.operations.secret import Secret
 
 T = TypeVar("T")
+_PATTERN_FAULT = re.compile(r"matching regex .* - at `\$\.([^`]+)`\Z")
 
 
 def encode_hook(value: object) -> object:
@@ -22,9 +25,11 @@ def encode_hook(value: object) -> object:
 
 def decode_hook(kind: type, value: object) -> object:
     """Decode what msgspec does not know."""
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise NotImplementedError(f"cannot decode {kind.__name__}")
+    if kind is not Secret:
+        raise NotImplementedError(f"cannot decode {kind.__name__}")
+    if not isinstance(value, str):
+        raise TypeError("Expected `str`")
+    return Secret(value)
 
 
 def schema_hook(kind: type) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def from_json(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=decode_hook)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"The request is not valid: {error}.") from error
+        raise _invalid(error, kind) from error
 
 
 def convert(values: Mapping[str, object], kind: type[T], *, lax: bool = False) -> T:
@@ -65,7 +70,33 @@ def convert(values: Mapping[str, object], kind: type[T], *, lax: bool = False) -
     try:
         return msgspec.convert(values, type=kind, dec_hook=decode_hook, strict=not lax)
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"The request is not valid: {error}.") from error
+        raise _invalid(error, kind) from error
+
+
+def _invalid(error: Exception, kind: Any) -> InvalidRequestError:
+    """Say what is wrong; of a pattern, show what it is for instead of the pattern itself."""
+    found = _PATTERN_FAULT.search(str(error))
+    if found is None:
+        return InvalidRequestError(f"The request is not valid: {error}.")
+    name = re.sub(r"\[[^]]*\]\Z", "", found[1])
+    hints = typing.get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
+    meaning = _description(hints.get(name))
+    return InvalidRequestError(
+        f"{name} does not have the right form.",
+        hint=meaning or "GET /openapi.json describes its form.",
+        details={"parameter": name},
+    )
+
+
+def _description(annotation: Any) -> str | None:
+    """Return the first description in an annotation, or None."""
+    for item in typing.get_args(annotation):
+        if isinstance(item, msgspec.Meta) and item.description:
+            return item.description
+        inner = _description(item)
+        if inner:
+            return inner
+    return None
 
 
 __all__ = [

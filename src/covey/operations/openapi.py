@@ -145,14 +145,14 @@ _PARAMETERS: Schema = {
         "in": "header",
         "required": False,
         "description": "Change the record only if this is still its version (an ETag), else 412.",
-        "schema": {"type": "string", "pattern": '^(\\*|"[!#-~]+")$'},
+        "schema": {"type": "string", "pattern": '^("[!#-~]+"|[!#-+\\--~]+)$'},
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
         "required": False,
         "description": "Answer 304 without a body if this is still the version (an ETag).",
-        "schema": {"type": "string", "pattern": '^(\\*|"[!#-~]+")$'},
+        "schema": {"type": "string"},
     },
 }
 

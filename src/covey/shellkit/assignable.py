@@ -34,6 +34,13 @@ _OWN = {
 _OWN["sh"] = _OWN["bash"] | _OWN["zsh"]
 
 
+_VITAL = """
+HOME IFS LD_LIBRARY_PATH LD_PRELOAD LOGNAME PATH PWD SHELL TERM USER XDG_RUNTIME_DIR
+"""
+VITAL = frozenset(_VITAL.split())
+"""Names that shells take from us, and that hardly work on every machine with one value."""
+
+
 def assignable(shell: str, name: str) -> bool:
     """Whether a variable of this name is the user's to set in `shell`, not the shell's own."""
     return name not in _OWN[shell]

@@ -15,19 +15,29 @@ _FILES = {
     "direnv": ("direnv.sh",),
 }
 _RC_LINES = {
-    "bash": "covey shell-init bash > ~/.config/covey/hook.bash, and in ~/.bashrc, as its last "
-    "line: . ~/.config/covey/hook.bash",
-    "zsh": "covey shell-init zsh > ~/.config/covey/hook.zsh, and in ~/.zshrc, as its last "
-    "line: . ~/.config/covey/hook.zsh",
-    "fish": "covey shell-init fish > ~/.config/fish/conf.d/covey.fish",
-    "powershell": "covey shell-init powershell >> $PROFILE",
-    "direnv": "covey shell-init direnv > ~/.config/direnv/lib/covey.sh",
+    "bash": (
+        "mkdir -p ~/.config/covey",
+        "covey shell-init bash > ~/.config/covey/hook.bash",
+        "and in ~/.bashrc, as its last line: . ~/.config/covey/hook.bash",
+    ),
+    "zsh": (
+        "mkdir -p ~/.config/covey",
+        "covey shell-init zsh > ~/.config/covey/hook.zsh",
+        "and in ~/.zshrc, as its last line: . ~/.config/covey/hook.zsh",
+    ),
+    "fish": ("covey shell-init fish > ~/.config/fish/conf.d/covey.fish",),
+    "powershell": ("covey shell-init powershell >> $PROFILE",),
+    "direnv": (
+        "mkdir -p ~/.config/direnv/lib",
+        "covey shell-init direnv > ~/.config/direnv/lib/covey.sh",
+    ),
 }
 
 
 def hook_text(shell: str, rendered_dir: str) -> str:
     """Return the hook of one of `HOOKS`, reading the variables rendered in `rendered_dir`."""
-    head = f"# Covey's hook for {shell}. Install it so:\n# {_RC_LINES[shell]}\n"
+    lines = (f"Covey's hook for {shell}. Install it so:", *_RC_LINES[shell])
+    head = "".join(f"# {line}\n" for line in lines)
     match shell:
         case "fish":
             place = f"set -g __covey_dir {quote_fish(rendered_dir)}\n"
@@ -36,11 +46,6 @@ def hook_text(shell: str, rendered_dir: str) -> str:
         case _:
             place = f"__covey_dir={quote_posix(rendered_dir)}\n"
     return head + place + "".join(_read(name) for name in _FILES[shell])
-
-
-def install_hint(shell: str) -> str:
-    """Return the line that tells a user how to install the hook."""
-    return _RC_LINES[shell]
 
 
 def _read(name: str) -> str:

@@ -12,6 +12,8 @@ import os
 
 STAMP = "stamp"
 LOCKED = "locked"
+INCOMPLETE = b"# incomplete\n"
+"""The first line of the file for `sh` where a variable has no value: who reads it says so."""
 SHELLS = ("bash", "zsh", "fish", "powershell", "sh")
 """The shells with rendered files; `sh` is for `eval` in any POSIX shell."""
 

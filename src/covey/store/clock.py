@@ -25,6 +25,8 @@ _TEXT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z/([0-9a-f]{4})")
 class HybridClock:
     """Gives timestamps that only grow, near the wall clock and after everything observed.
 
+    They go back in one case: when the wall clock was set back by more than the drift. Otherwise
+    others would hold out all that this node writes until that time has really come.
     `wall_ms` returns milliseconds since the epoch and may jump; `last` is the greatest timestamp
     of an earlier process. Safe to use from several threads.
     """
@@ -47,9 +49,10 @@ class HybridClock:
         return max(0, self._wall_ms())
 
     def tick(self, after: int = 0) -> int:
-        """Return a new timestamp, greater than all before it and than `after`."""
+        """Return a new timestamp, greater than `after` and than all before it that are credible."""
         with self._lock:
-            self._last = max(from_ms(self.wall_ms()), self._last + 1, after + 1)
+            last = self._last if self._last < self.horizon() else 0
+            self._last = max(from_ms(self.wall_ms()), last + 1, after + 1)
             return self._last
 
     def admits(self, hlc: int) -> bool:

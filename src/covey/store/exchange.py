@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -93,7 +94,8 @@ class Exchange:
         finally:
             unsubscribe()
             unsubscribe_roster()
-            await self._channel.close()
+            with suppress(UnreachableError):
+                await self._channel.close()
 
     async def _turns(self) -> Ended:
         self._perform(self._session.start())

@@ -66,18 +66,21 @@ class Folder:
         """Fold the keys of these entries anew, after the cutoff of their origin changed."""
         found: dict[Key, list[Entry]] = {}
         for entry in entries:
-            if entry.payload is None or not self._clock.admits(entry.hlc):
-                continue
-            version = self._open(pending, entry)
+            version = self._open(pending, entry) if entry.payload is not None else None
             if version is not None:
                 found.setdefault((version.collection, version.key), []).append(entry)
-        for key, added in found.items():
-            places = {(each.origin, each.seq) for each in added}
+        for key, touched in found.items():
             known = pending.storage.versions(*key)
-            added += [each for each in known if (each.origin, each.seq) not in places]
+            places = {(each.origin, each.seq) for each in known}
+            # One that was folded counts, though the clock was set back since.
+            added = [
+                each
+                for each in touched
+                if (each.origin, each.seq) not in places and self._clock.admits(each.hlc)
+            ]
             opened = (
                 self._open(pending, each)
-                for each in added
+                for each in (*known, *added)
                 if each.payload is not None and self.accepted(each.origin, each.seq)
             )
             pending.writer.set_leaves(*key, refold(each for each in opened if each), added)

@@ -39,7 +39,9 @@ class Draft:
         after: int,
     ) -> Entry:
         """Seal one version, later than the clock `after`; raises as `Sealer.seal`."""
-        hlc = self._log.clock.tick(after=max(after, self._floor))
+        # The log's end may come from a time when the wall clock was far ahead.
+        floor = self._floor if self._log.clock.admits(self._floor) else 0
+        hlc = self._log.clock.tick(after=max(after, floor))
         entry = self._log.sealer.seal(
             self._log.signer.node_id,
             self._seq + len(self.entries) + 1,

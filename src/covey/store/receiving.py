@@ -14,6 +14,8 @@ from covey.store.sending import WINDOW
 from covey.store.wire import Ack, AskDigests, Batch, Digests, Fetch, Payloads, Verdict
 
 _FETCH_AT_ONCE = 256
+_MAX_REFUSED = 10_000
+"""So many refused logs of one peer are remembered: it may invent any number of them."""
 
 
 class Apply(msgspec.Struct, frozen=True):
@@ -86,21 +88,24 @@ class Receiving:
                 self.refused.pop(origin, None)
                 self.entries += len(outcome.entries)
                 self.quarantined += len(outcome.quarantined)
-                self.want(origin, outcome.missing)
                 return Ack(origin, outcome.head.seq, Verdict.OK)
             case Gap():
                 return Ack(origin, outcome.held, Verdict.GAP)
             case UnknownOrigin():
-                self.refused[origin] = "no statement says that its node is a member"
+                self._refuse(origin, "no statement says that its node is a member")
                 return Ack(origin, 0, Verdict.UNKNOWN)
             case Removed():
-                self.refused[origin] = f"its node was removed after entry {outcome.cutoff}"
+                self._refuse(origin, f"its node was removed after entry {outcome.cutoff}")
                 return Ack(origin, outcome.cutoff, Verdict.REMOVED)
             case Mismatch():
                 return None
             case Rejected():
-                self.refused[origin] = outcome.reason
+                self._refuse(origin, outcome.reason)
                 return Ack(origin, outcome.held, Verdict.REJECTED)
+
+    def _refuse(self, origin: NodeId, reason: str) -> None:
+        if origin in self.refused or len(self.refused) < _MAX_REFUSED:
+            self.refused[origin] = reason
 
     def digests(self, listed: Digests) -> Apply | None:
         """Take the digests asked for; None if they were not asked for."""

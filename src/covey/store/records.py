@@ -116,12 +116,12 @@ class SealedRecords:
         if self._keys.current() is None:
             raise RefusedError(
                 "This node is a relay: it holds no data key, so it cannot write records.",
-                hint="run the command on a member of the fleet that is no relay",
+                hint="Run the command on a member of the fleet that is no relay",
             )
         if self._trust.cutoff(self._own.signer.node_id) is not None:
             raise RefusedError(
                 "This node was removed from the fleet: its changes are no longer accepted.",
-                hint="ask an admin for an invitation, then run: covey join TOKEN",
+                hint="How to come back: covey status",
             )
 
     def _version(self, entry: Entry) -> Version:

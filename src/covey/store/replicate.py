@@ -138,7 +138,8 @@ class Session:
         self._ready = False
         self._ended = False
         self._roster_sent = self._hello.roster
-        self._roster_theirs = b""
+        self._roster_theirs: bytes | None = None
+        self._merging = 0
         self._out: list[Out] = []
         self._frames_out = self._frames_in = 0
         self._bytes_out = self._bytes_in = self._entries_out = 0
@@ -179,7 +180,8 @@ class Session:
         for each in self._receiving.applied(batch, outcome):
             match each:
                 case Ack():
-                    self._told[each.origin] = max(each.seq, self._told.get(each.origin, 0))
+                    if each.seq:
+                        self._told[each.origin] = max(each.seq, self._told.get(each.origin, 0))
                     self._send(each)
                 case AskDigests():
                     self._send(each)
@@ -194,12 +196,12 @@ class Session:
 
     def merged(self) -> list[Out]:
         """Take note that a `Merge` was done."""
-        self._settle_roster()
-        return self._take()
+        self._merging -= 1
+        return self.roster_changed()
 
     def roster_changed(self) -> list[Out]:
         """Take note that the roster changed, by whomever."""
-        if self._greeted is not None and self._roster_theirs:
+        if self._roster_theirs is not None and not self._merging:
             self._settle_roster()
         return self._take()
 
@@ -254,6 +256,7 @@ class Session:
                 self._greet(message)
             case Roster():
                 self._roster_theirs = message.digest
+                self._merging += 1
                 self._out.append(Merge(message.statements))
             case Vector():
                 self._sending.peer_takes(message.heads)

@@ -31,6 +31,8 @@ BATCH_BYTES = 1 << 20
 _STRIP_BYTES = 4 << 20
 _READ_AT_ONCE = 64
 _MAX_WANTS = 4096
+_MAX_FLOWS = 10_000
+"""A peer may name so many logs: more are forgotten, so that it cannot fill this node's memory."""
 
 Read = Callable[[NodeId, int, int], Sequence[Entry]]
 
@@ -66,6 +68,9 @@ class Sending:
 
     def peer_holds(self, origin: NodeId, seq: int) -> None:
         """Take note of what the peer holds, so that it is not sent back."""
+        known = origin in self._ours or origin in self._flows
+        if not known and len(self._flows) >= _MAX_FLOWS:
+            return
         flow = self._flow(origin)
         flow.theirs = max(flow.theirs, seq)
         flow.sent = max(flow.sent, flow.theirs)
@@ -74,8 +79,8 @@ class Sending:
         """Take note of how far the peer holds origins that it takes, perhaps again, from there."""
         for origin, seq in heads.items():
             self.peer_holds(origin, seq)
-            flow = self._flow(origin)
-            if flow.parked:
+            flow = self._flows.get(origin)
+            if flow is not None and flow.parked:
                 flow.parked, flow.sent = False, flow.theirs
 
     def peer_has(self, origin: NodeId) -> int:
@@ -85,8 +90,8 @@ class Sending:
 
     def acknowledged(self, ack: Ack) -> bool:
         """Take back the credit of one batch; False if none was under way."""
-        flow = self._flow(ack.origin)
-        if flow.under_way == 0:
+        flow = self._flows.get(ack.origin)
+        if flow is None or flow.under_way == 0:
             return False
         flow.under_way -= 1
         self._under_way -= 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 
-import ifaddr
-
 from covey.settings import DEFAULT_PORT, Address, parse_address
 
 _V4 = 4
@@ -26,6 +24,8 @@ def reachable_addresses(listen: str, advertise: tuple[str, ...]) -> list[str]:
         wildcard = False
     if not wildcard:
         return [str(where)]
+    import ifaddr
+
     found = [
         ip.ip if isinstance(ip.ip, str) else ip.ip[0]
         for adapter in ifaddr.get_adapters()

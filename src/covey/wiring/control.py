@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-
 from covey.engines.sqlite.local_storage import SqliteLocalState
-from covey.errors import ConflictError, CoveyError, NotFoundError, UnreachableError
+from covey.errors import (
+    ConflictError,
+    CoveyError,
+    InvalidRequestError,
+    NotFoundError,
+    UnreachableError,
+)
 from covey.fleet.authority import utc_now
 from covey.fleet.founding import FirstKeys, Founded, found_fleet, open_all, regain_fleet
 from covey.fleet.identity import NodeIdentity
@@ -31,7 +34,7 @@ from covey.fleet.statements import NodeKind
 from covey.home import prepare_directories
 from covey.operations.secret import Secret
 from covey.paths import Paths, find_paths
-from covey.settings import Settings, load
+from covey.settings import Settings, load, parse_address
 from covey.surfaces.cli.node_control import (
     InitReport,
     JoinReport,
@@ -121,23 +124,19 @@ class HomeControl:
         report = _joined(keys, address)
         return replace(report, recovery_key=Secret(regained.recovery_key.text))
 
-    def serve(
-        self, listen: str | None, password: Secret | None, ready: Callable[[str], None]
-    ) -> int:
-        """Run the daemon until it is told to stop, and return the process's exit status."""
-        from covey.wiring.daemon import Daemon
+    def serve(self, listen: str | None, password: Secret | None, *, as_json: bool) -> int:
+        """Become the daemon; raises `CoveyError` for settings that are wrong."""
+        from covey.wiring.process import become_daemon
 
-        loaded = load(self._paths.settings_file)
+        load(self._paths.settings_file)
         if listen is not None:
-            server = msgspec.structs.replace(loaded.settings.server, listen=listen)
-            settings = msgspec.structs.replace(loaded.settings, server=server)
-            loaded = msgspec.structs.replace(loaded, settings=settings)
-
-        async def run() -> None:
-            await Daemon(self._paths, loaded, dict(os.environ)).run(password, ready)
-
-        _run_on_fast_loop(run())
-        return 0
+            try:
+                os.environ["COVEY_SERVER_LISTEN"] = str(parse_address(listen))
+            except ValueError as error:
+                raise InvalidRequestError(
+                    f"--listen cannot be used: {error}.", hint="Write it like 0.0.0.0:13500."
+                ) from error
+        return become_daemon(password, as_json=as_json)
 
     def _keyring(self) -> Keyring:
         return read_keyring(Path(self._paths.keyring))
@@ -181,6 +180,9 @@ class _NewHome:
                 f"This home has a node already ({self._paths.data_dir}).",
                 hint="Use it (covey up), or set COVEY_HOME to another directory.",
             )
+        # These tell of a node whose keys are gone: its log's end would fence off the new one's.
+        for name in ("published", "fleet.seed"):
+            (Path(self._paths.data_dir) / name).unlink(missing_ok=True)
         for path in sorted(Path(self._paths.data_dir).glob("covey.db*")):
             if not path.name.startswith("covey.db.unfinished-"):
                 path.replace(path.with_name(f"covey.db.unfinished-{os.getpid()}{path.name[8:]}"))
@@ -220,10 +222,13 @@ async def _regain(address: str, recovery_key: Secret, machine: Machine, life: ti
 
 
 async def _make_known(address: str, keys: FirstKeys) -> None:
-    """Tell the fleet of this machine; if that fails, the daemon does it when it connects."""
+    """Tell the fleet of this machine; if that fails, the daemon does it when it connects.
+
+    No failure may come out of it: the new recovery key is still to be shown, this once.
+    """
     secrets = keys.secrets
     request = ask_for_renewal(secrets.identity, secrets.fleet_id, keys.statements, utc_now())
-    with contextlib.suppress(UnreachableError):
+    with contextlib.suppress(CoveyError):
         await post(address, RENEW_PATH, request, await fetch_authority(address))
 
 
@@ -256,12 +261,3 @@ def _wrap(secrets: NodeSecrets, unlock: UnlockChoice) -> OpenKeyring:
 
 def _life(settings: Settings) -> timedelta:
     return timedelta(days=settings.fleet.certificate_days)
-
-
-def _run_on_fast_loop(main: object) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type]
-    else:
-        uvloop.run(main)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from covey.fleet.keyring import (
     open_with_password,
     read_keyring,
 )
-from covey.fleet.node import ConfigFile, ConfigKey, NodeActions, NodeState, SyncReport
+from covey.fleet.node import Check, ConfigFile, ConfigKey, NodeActions, NodeState, SyncReport
 from covey.fleet.private_file import replace_private_file
 from covey.home import prepare_directories, remove_run_link
 from covey.logs import start_logging
@@ -34,7 +34,7 @@ from covey.operations.context import Services, locked
 from covey.operations.registry import Registry
 from covey.operations.secret import Secret
 from covey.paths import LOCAL_TCP_PORT, Paths
-from covey.settings import LoadedSettings, describe, load
+from covey.settings import DEFAULT_PORT, LoadedSettings, describe, load, parse_address
 from covey.surfaces.http.app import HttpSettings, build_app
 from covey.surfaces.http.connection import connection_of, wire_of
 from covey.surfaces.http.metrics import Gauge
@@ -42,7 +42,6 @@ from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp, bind_unix
 from covey.surfaces.peer.endpoints import peer_routes
 from covey.wiring.callers import Callers
 from covey.wiring.database import OpenedDatabase
-from covey.wiring.doctor import run_checks
 from covey.wiring.home_lock import hold_home
 from covey.wiring.log_tail import tail
 from covey.wiring.mesh import OpenDispatcher
@@ -53,6 +52,7 @@ from covey.wiring.reports import Birth, describe_node, describe_peers, is_level
 
 _LOCK_WAIT_S = 1.0
 _POLL_S = 0.02
+_RUN_DIR_CHECK_S = 5.0
 _log = logging.getLogger("covey.node")
 
 
@@ -86,6 +86,11 @@ class Daemon:
             try:
                 opened = self._first_keys(keyring, password)
                 await self._serve(opened, ready)
+            except CoveyError:
+                raise
+            except Exception:
+                _log.exception("the daemon ends by a defect")
+                raise
             finally:
                 stop_logging()
                 remove_run_link(self._paths)
@@ -104,8 +109,9 @@ class Daemon:
                 self._rendered.lock()
             await local.start([self._local_listener()])
             ready(self._ready_line())
-            _log.info("ready: %s", self._ready_line())
-            await self._stop.wait()
+            _log.info("ready")
+            while not await self._stopped_within(_RUN_DIR_CHECK_S):
+                await self._mend_run_dir(local)
             _log.info("stopping")
         finally:
             await self._close()
@@ -114,6 +120,25 @@ class Daemon:
                 self._rendered.withdraw()
             with contextlib.suppress(OSError):
                 Path(self._paths.socket).unlink()
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self._stop.wait()
+        return False
+
+    async def _mend_run_dir(self, local: HttpServer) -> None:
+        """Put socket and rendered variables back: a logout may empty the runtime directory."""
+        if sys.platform == "win32" or Path(self._paths.socket).exists():
+            return
+        _log.warning("the runtime directory was emptied; it is made anew")
+        try:
+            prepare_directories(self._paths, self._environ)
+            await local.start([self._local_listener()])
+            if self._node is not None and self._node.renderer is not None:
+                await self._node.renderer.render()
+        except CoveyError as error:
+            _log.error("the local socket cannot be made: %s", error.message)
 
     def _first_keys(self, keyring: Keyring, password: Secret | None) -> OpenKeyring | None:
         """Open the keys if that is possible without asking."""
@@ -152,6 +177,10 @@ class Daemon:
             settings=HttpSettings(
                 rate_limit_per_minute=settings.api.rate_limit_per_minute,
                 max_body_bytes=settings.api.max_body_bytes,
+                allowed_hosts=tuple(
+                    parse_address(item, default_port=DEFAULT_PORT).host
+                    for item in settings.server.advertise
+                ),
             ),
             health=lambda: self._state().value,
             dispatcher=OpenDispatcher(lambda: self._opened().mesh.dispatcher),
@@ -169,7 +198,7 @@ class Daemon:
                 status=lambda: describe_node(
                     self._frame, self._keyring(), self._node, self._birth, self._notes
                 ),
-                checks=lambda: run_checks(self._frame, self._node, self._notes),
+                checks=self._checks,
                 lock=self.lock,
                 unlock=self.unlock,
                 shutdown=self._stop.set,
@@ -245,9 +274,16 @@ class Daemon:
 
     def _ready_line(self) -> str:
         if self._node is None:
-            return "locked: open the node's keys with `covey unlock`"
+            return "ready, but locked: open the node's keys with `covey unlock`"
         where = ", ".join(self._node.listening)
-        return f"{self._node.keys.secrets.name} serves https://{where} and {self._paths.socket}"
+        return (
+            f"ready: {self._node.keys.secrets.name} serves https://{where} and {self._paths.socket}"
+        )
+
+    async def _checks(self) -> list[Check]:
+        from covey.wiring.doctor import run_checks
+
+        return await run_checks(self._frame, self._node, self._notes)
 
     def _gauges(self) -> tuple[Gauge, ...]:
         node = self._node

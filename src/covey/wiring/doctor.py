@@ -14,7 +14,7 @@ from covey.paths import Paths
 from covey.settings import load
 from covey.store.health import StoreHealth
 from covey.wiring.open_node import Frame, OpenNode
-from covey.wiring.reports import describe_peers
+from covey.wiring.reports import describe_peers, way_back
 
 _LOW_SPACE = 200 << 20
 _SKEW_MS = 30_000
@@ -34,7 +34,7 @@ async def run_checks(frame: Frame, node: OpenNode | None, notes: list[str]) -> l
     if node is None:
         return [*found, _check("keys", CheckState.WARNING, "The node is locked.", "covey unlock")]
     found += [
-        _membership(node),
+        _membership(frame.paths, node),
         _certificate(node),
         await _database(node),
         *_store(node.store.health()),
@@ -81,14 +81,14 @@ def _space(paths: Paths) -> Check:
     return _ok("disk", f"{free >> 30} GiB are free.")
 
 
-def _membership(node: OpenNode) -> Check:
+def _membership(paths: Paths, node: OpenNode) -> Check:
     if node.is_member:
         return _ok("membership", f"{NodeState.READY.value}: this machine is in the fleet.")
     return _check(
         "membership",
         CheckState.FAILED,
         "This machine is not in the fleet any more.",
-        "Ask an admin for an invitation, and join with a new home: covey join TOKEN",
+        way_back(paths.data_dir),
     )
 
 
@@ -171,7 +171,7 @@ def _store(health: StoreHealth) -> list[Check]:
                 "Remove this node (covey fleet remove NAME, on an admin) and join it anew.",
             )
         )
-    return found or [_ok("entries", f"{health.entries} entries of {health.logs} logs, all sound.")]
+    return found or [_ok("entries", f"{health.entries} from {health.logs} nodes, all sound.")]
 
 
 def _conflicts(node: OpenNode) -> Check:
@@ -180,7 +180,8 @@ def _conflicts(node: OpenNode) -> Check:
         return _check(
             "conflicts",
             CheckState.WARNING,
-            f"{count} variables were changed on two machines at once.",
+            f"{count} {'variable was' if count == 1 else 'variables were'} changed on two machines "
+            "at once.",
             "covey env conflicts, then covey env resolve NAME",
         )
     return _ok("conflicts", "No variable was changed on two machines at once.")

@@ -37,12 +37,14 @@ from covey.fleet.machine import this_machine
 from covey.fleet.membership import FleetService
 from covey.fleet.neighbourhood import Neighbourhood
 from covey.fleet.roster_store import FleetRoster
+from covey.fleet.tls_key import derive_tls_key
 from covey.fleet.tokens import Tokens
 from covey.operations.context import Services
+from covey.operations.openapi import METRICS
 from covey.operations.registry import Registry
 from covey.paths import Paths
 from covey.remote.dispatcher import FleetDispatcher
-from covey.settings import Settings, parse_address
+from covey.settings import DEFAULT_PORT, Settings, parse_address
 from covey.store.api import Changed, NodeId
 from covey.store.clock import HybridClock
 from covey.store.compaction import Retention
@@ -51,7 +53,7 @@ from covey.store.ports import ChainHead, Channel
 from covey.store.store import Store
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.surfaces.peer.dial import PeerClient
-from covey.surfaces.peer.service import CALLS_PATH
+from covey.surfaces.peer.service import CALLS_PATH, MAX_FRAME_BYTES
 from covey.wiring.addresses import reachable_addresses
 from covey.wiring.database import OpenedDatabase
 from covey.wiring.mesh import Mesh
@@ -124,6 +126,10 @@ class OpenNode:
                 connected=lambda: [link.peer for link in self.links.open_links],
                 credentials_changed=self._renew_tls,
                 certificate_life=timedelta(days=settings.fleet.certificate_days),
+                advertised=tuple(
+                    parse_address(item, default_port=DEFAULT_PORT).host
+                    for item in settings.server.advertise
+                ),
             ),
         )
         self.env = EnvService(
@@ -261,7 +267,7 @@ class OpenNode:
         where = parse_address(self._frame.settings.server.listen)
         sockets = bind_tcp(where.host, where.port)
         self.listening = [_address_of(item.getsockname()) for item in sockets]
-        self._server = HttpServer(app)
+        self._server = HttpServer(app, max_websocket_bytes=MAX_FRAME_BYTES)
         await self._server.start([Listener(item, self.tls.server) for item in sockets])
 
     def _offer(self) -> None:
@@ -272,7 +278,7 @@ class OpenNode:
         offered: list[tuple[type, object]] = [
             (EnvService, self.env),
             (SecretScans, SecretScans(FilesToScan())),
-            (Tokens, Tokens(self.store.records, self.local, self._frame.registry)),
+            (Tokens, self._tokens()),
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
@@ -281,6 +287,10 @@ class OpenNode:
                 services.withdraw(kind, _relay_refusal)
             else:
                 services.provide(kind, service)
+
+    def _tokens(self) -> Tokens:
+        operations = [*self._frame.registry, METRICS]
+        return Tokens(self.store.records, self.local, self.fleet.core, operations)
 
     def _withdraw(self) -> None:
         for kind in (FleetService, FleetDispatcher, Neighbourhood, *_OF_MEMBERS):
@@ -292,6 +302,8 @@ class OpenNode:
         try:
             ended = await exchange.run()
             _log.info("session with %s: %s", channel.peer[:8], ended.message)
+            if ended.hint is not None:
+                _log.warning("session with %s: %s", channel.peer[:8], ended.hint)
         finally:
             if self.exchanges.get(channel.peer) is exchange:
                 del self.exchanges[channel.peer]
@@ -319,7 +331,7 @@ class OpenNode:
         secrets = self.keys.secrets
         return TlsIdentity(
             x509.load_der_x509_certificate(secrets.certificate),
-            self.keys.identity.signing_key,
+            derive_tls_key(self.keys.identity.sign_seed),
             tuple(x509.load_der_x509_certificate(item) for item in secrets.authorities),
         )
 
@@ -334,6 +346,8 @@ class OpenNode:
         if any(collection == HOSTS for collection, _ in changed.keys):
             self.links.refresh()
             self.mesh.refresh()
+            if self.renderer is not None:
+                self.renderer.host_renamed()
 
     async def _follow_roster(self) -> None:
         """Act on changes of the roster, and maintain hourly."""

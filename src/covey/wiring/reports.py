@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from covey import __version__
 from covey.env.model import COLLECTION as VARIABLES
 from covey.fleet.authority import read_certificate
 from covey.fleet.hosts import COLLECTION as HOSTS
 from covey.fleet.keyring import Keyring
 from covey.fleet.links import Link
-from covey.fleet.machine import this_machine
 from covey.fleet.node import NodeState, NodeStatus, Peer
 from covey.fleet.roster import FleetMember
 from covey.fleet.statements import NodeKind
@@ -46,7 +46,7 @@ def describe_node(
         fleet_id=keyring.fleet_id,
         kind=None,
         role=None,
-        version=this_machine("covey").covey_version,
+        version=__version__,
         pid=os.getpid(),
         started_at=iso(birth.wall),
         uptime_seconds=int(time.monotonic() - birth.steady),
@@ -70,7 +70,7 @@ def describe_node(
         locked,
         state=NodeState.READY if node.is_member else NodeState.REMOVED,
         name=secrets.name,
-        kind="relay" if node.is_relay else "member",
+        kind=(NodeKind.RELAY if node.is_relay else NodeKind.FULL).value,
         role=None if node.is_relay or member is None else member.statement.role.label,
         listen=node.listening,
         members=len(node.roster.roster.present),
@@ -80,7 +80,7 @@ def describe_node(
         conflicts=_conflicts(node),
         database_bytes=node.database.size(),
         certificate_expires_at=read_certificate(secrets.certificate).not_after.isoformat(),
-        warnings=[*notes, *_warnings(node)],
+        warnings=[*notes, *_warnings(node, paths.data_dir)],
     )
 
 
@@ -107,7 +107,7 @@ def _peer(node: OpenNode, member: FleetMember) -> Peer:
     return Peer(
         node_id=member.node_id,
         name=node.fleet.core.name_of(member.node_id),
-        kind="relay" if member.statement.kind is NodeKind.RELAY else "member",
+        kind=member.statement.kind.value,
         state=_state(link, stats),
         address=link.address if link is not None else _address(node, member),
         direction=link.direction.value if link is not None else None,
@@ -188,10 +188,15 @@ def _conflicts(node: OpenNode) -> int | None:
     return sum(len(node.store.records.conflicts(name)) for name in (VARIABLES, HOSTS))
 
 
-def _warnings(node: OpenNode) -> list[str]:
+def way_back(data_dir: str) -> str:
+    """Say how a machine that is out of its fleet comes back."""
+    return f"covey agent stop; mv {data_dir} {data_dir}.old; covey join, with a new invitation"
+
+
+def _warnings(node: OpenNode, data_dir: str) -> list[str]:
     found = []
     if not node.is_member:
-        found.append("This machine was removed from the fleet. To come back, join with a new home.")
+        found.append(f"This machine is out of its fleet. To come back: {way_back(data_dir)}")
     health = node.store.health()
     if health.quarantined:
         found.append(f"{len(health.quarantined)} damaged entries are set aside: covey doctor")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class TlsIdentity:
     """A node's certificate with its key, and the CAs that it trusts."""
 
     certificate: x509.Certificate
-    key: CertificateIssuerPrivateKeyTypes
+    key: EllipticCurvePrivateKey
     authorities: tuple[x509.Certificate, ...]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from covey.operations.secret import Secret
@@ -44,11 +43,8 @@ class FakeControl:
             name or "here", "n" * 32, "f" * 32, "admin", "freya", Secret("the-next-key")
         )
 
-    def serve(
-        self, listen: str | None, password: Secret | None, ready: Callable[[str], None]
-    ) -> int:
+    def serve(self, listen: str | None, password: Secret | None, *, as_json: bool) -> int:
         self.calls.append(("serve", listen, password.reveal() if password else None))
-        ready("ready at 127.0.0.1:1")
         return self.serve_status
 
 

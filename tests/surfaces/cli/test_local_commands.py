@@ -127,7 +127,7 @@ def test_up_gives_the_password_and_the_exit_status_on(
     control.serve_status = 5
     done = covey("up", "--listen", "127.0.0.1:0", "--password-stdin")
     assert control.calls == [("serve", "127.0.0.1:0", GOOD)]
-    assert (done.status, done.out) == (5, "ready at 127.0.0.1:1\n")
+    assert (done.status, done.out) == (5, "")
 
 
 def test_up_without_a_terminal_starts_locked(covey: Covey, control: FakeControl):
@@ -192,6 +192,21 @@ def test_agent_start_unlocks(
     done = covey("agent", "start", "--password-stdin", document=None)
     assert daemon.bodies == [{"password": GOOD}]
     assert done.out.endswith("ready.\n")
+
+
+def test_agent_start_says_that_a_wrong_password_leaves_it_locked(
+    daemon: FakeDaemon, covey: Covey, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+):
+    control.initialized = True
+    daemon.on("GET", "/health", {"status": "ok"})
+    daemon.on("GET", "/api/v1/node", {"pid": 12, "state": "locked"})
+    wrong = {"code": "unauthenticated", "message": "The master password is wrong.", "hint": ""}
+    daemon.on("POST", "/api/v1/node/unlock", {"error": wrong}, status=401)
+    send(monkeypatch, f"{GOOD}\n")
+    done = covey("agent", "start", "--password-stdin", document=None)
+    assert done.status == 4
+    assert "is wrong, so the daemon runs with its keys locked." in done.err
+    assert "covey unlock" in done.err
 
 
 def test_logs_are_read_across_a_rotation_without_a_daemon(home: Path, covey: Covey):

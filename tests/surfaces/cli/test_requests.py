@@ -64,9 +64,9 @@ def test_json_is_read_from_a_file(
     "words, message",
     [
         (["thing", "get"], "covey thing get needs NAME."),
-        (["thing", "get", "ABC"], "NAME: 'ABC' is not valid. Lower-case letters."),
+        (["thing", "get", "ABC"], "NAME: 'ABC' is not valid. It takes: Lower-case letters."),
         (["thing", "get", "a" * 21], f"NAME: '{'a' * 21}' is longer than 20 characters."),
-        (["thing", "get", "a", "b"], "Got unexpected extra argument (b)."),
+        (["thing", "get", "a", "b"], "covey thing get takes fewer words: b is too much."),
         (["thing", "get", "a", "--colour", "green"], "--colour: 'green' is not one of red, blue."),
         (["thing", "get", "a", "--count", "x"], "--count: 'x' is not a whole number."),
         (["thing", "get", "a", "--count", "10"], "--count: 10 is outside 1 to 9."),
@@ -74,7 +74,7 @@ def test_json_is_read_from_a_file(
         (["thing", "set", "a", "--labels", "b"], "--labels: 'b' is not of the form KEY=VALUE."),
         (["thing", "set", "a", "--extra", "{"], "--extra: This is not JSON:"),
         (["thing", "set", "a", "--extra", "@/no/such"], "--extra: /no/such cannot be read:"),
-        (["thing", "list", "--limit", "0"], "--limit: 0 is not in the range x>=1."),
+        (["thing", "list", "--limit", "0"], "--limit: '0' is not a whole number from 1."),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_sent(covey: Covey, words: list[str], message: str):

@@ -48,7 +48,10 @@ def test_limit_stops_the_pages_and_says_how_to_go_on(daemon: FakeDaemon, covey: 
 
 def test_an_empty_list_is_said_to_people_alone(daemon: FakeDaemon, covey: Covey):
     daemon.on("GET", "/api/v1/peers", [])
-    assert (covey("peers").out, covey("peers").err) == ("", "Nothing found.\n")
+    assert (covey("peers").out, covey("peers").err) == (
+        "",
+        "This fleet has no other machine. Let one in: covey invite\n",
+    )
     assert (covey("peers", "--json").out, covey("peers", "--json").err) == ("[]\n", "")
 
 

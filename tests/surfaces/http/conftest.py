@@ -20,5 +20,4 @@ def server(shared_server: Running) -> Running:
     shared_server.notes.held.clear()
     shared_server.trail.entries.clear()
     shared_server.authenticator.locked = False
-    shared_server.authenticator.tokens_seen.clear()
     return shared_server

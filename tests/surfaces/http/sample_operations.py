@@ -156,6 +156,7 @@ async def follow_notes(ctx: Context, *, first: int = 0) -> AsyncIterator[Tick]:
     try:
         yield Tick(first)
         await notes.released.wait()
+        yield Tick(first + 1)
     finally:
         notes.closed_streams += 1
 

@@ -39,14 +39,15 @@ class SampleAuthenticator:
 
     def __init__(self) -> None:
         self.locked = False
-        self.tokens_seen: list[str] = []
+        self.revoked: set[str] = set()
 
     def by_token(self, token: str, address: str) -> Caller | None:
         if self.locked:
             raise LockedError("This node is locked.", hint="Run: covey unlock")
-        self.tokens_seen.append(token)
         if token == "expired":
             raise UnauthenticatedError("The token has expired.", hint="Create another one.")
+        if token in self.revoked:
+            return None
         label, _, patterns = token.partition("/")
         try:
             role = Role.parse(label)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from covey.errors import RateLimitedError
 from covey.operations.access import Caller, CallerKind, Role
+from covey.operations.networks import network_of
 from covey.surfaces.http.app import HttpSettings
-from covey.surfaces.http.limits import FailedAttempts, RateLimits, TokenBuckets, network_of
+from covey.surfaces.http.limits import FailedAttempts, RateLimits, TokenBuckets
 from tests.surfaces.http.serving import running
 
 
@@ -67,17 +68,16 @@ def test_callers_do_not_share_and_the_owner_is_free():
         limits.caller(caller("me", CallerKind.LOCAL))
 
 
-def test_failures_close_an_address_until_they_are_forgotten():
+def test_failures_are_counted_by_address_until_they_are_forgotten():
     clock = Clock()
     failures = FailedAttempts(3, clock)
     for _ in range(3):
-        failures.check("192.0.2.1")
         failures.count("192.0.2.1")
     with pytest.raises(RateLimitedError) as raised:
-        failures.check("192.0.2.1")
-    failures.check("192.0.2.2")
+        failures.count("192.0.2.1")
+    failures.count("192.0.2.2")
     clock.now += float(str(raised.value.details["retry_after"]))
-    failures.check("192.0.2.1")
+    failures.count("192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,11 @@ def test_strangers_are_limited_by_address():
         assert server.request("GET", "/health", unix=True).status == 200
 
 
-def test_guessing_tokens_closes_the_door_before_they_are_looked_at():
+def test_guessing_tokens_is_slowed_down_and_harms_nobody_else():
     settings = HttpSettings(rate_limit_per_minute=0, failed_authentications_per_minute=3)
     with running(settings) as server:
-        guesses = [f"guess{number}" for number in range(5)]
-        replies = [server.request("GET", "/api/v1/notes", token=item) for item in guesses]
+        replies = [server.request("GET", "/api/v1/notes", token=f"guess{n}") for n in range(5)]
         assert [reply.status for reply in replies] == [401, 401, 401, 429, 429]
         assert "retry-after" in replies[3].headers
-        assert server.authenticator.tokens_seen == guesses[:3]
+        assert server.request("GET", "/api/v1/notes", token="viewer").status == 200
         assert server.request("GET", "/api/v1/notes", unix=True).status == 200

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect, unix_connect
 from websockets.typing import Subprotocol
 
-from covey.surfaces.http import streaming
+from covey.surfaces.http import endpoints, streaming
 from tests.surfaces.http.serving import DEADLINE, Running, running
 
 TICKS = "/api/v1/ticks"
@@ -105,6 +105,22 @@ def test_a_stream_ends_when_its_time_is_over(server: Running):
         item, error = messages(web)
         assert (item, error["error"]["code"]) == ({"number": 0}, "deadline_exceeded")
         assert web.close_code == 4504
+
+
+def test_a_stream_gives_no_more_once_its_token_is_revoked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(endpoints, "_RECHECK", 0.0)
+    with running() as server, open_stream(server, FOLLOW) as (_, response):
+        assert response.readline() == b"event: item\n"
+        with dial(server, FOLLOW) as web:
+            web.send("{}")
+            assert json.loads(web.recv(DEADLINE)) == {"number": 0}
+            server.authenticator.revoked.add("admin")
+            server.loop.call_soon_threadsafe(server.notes.released.set)
+            (error,) = messages(web)
+            assert (error["error"]["code"], web.close_code) == ("unauthenticated", 4401)
+        rest = response.read()
+        assert b"event: error" in rest
+        assert b"event: item" not in rest
 
 
 def test_a_server_that_stops_tells_its_streams():

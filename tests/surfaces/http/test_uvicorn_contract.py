@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from covey.surfaces.http import protocol
+from covey.surfaces.http import accepting, protocol
 from covey.surfaces.http.connection import connection_of
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp, bind_unix
 from tests.surfaces.http.certificates import Identity, client_context, issue, server_context
@@ -238,6 +238,52 @@ def test_one_connection_too_many_is_refused_and_the_socket_stays_open(
         assert server.raw(b"").startswith(b"HTTP/1.1 503 ")
         assert server.request("GET", "/health", unix=True).status == 200
         first.close()
+
+
+@pytest.mark.parametrize("limit", ["MAX_STRANGERS", "MAX_FROM_ONE"])
+def test_strangers_cannot_take_the_members_connections(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: str
+):
+    monkeypatch.setattr(protocol, limit, 1)
+    anybody = client_context(fleet.authority)
+
+    async def status(port: int, tls: ssl.SSLContext) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"https://127.0.0.1:{port}/", ssl=tls) as response,
+        ):
+            return response.status
+
+    async def work() -> None:
+        async with serving(server_context(fleet.authority, fleet.node)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=anybody)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in await reader.readline()
+            assert await status(port, anybody) == 503
+            assert await status(port, client_context(fleet.authority, fleet.member)) == 200
+            writer.close()
+
+    uvloop.run(work())
+
+
+@pytest.mark.parametrize("limit", ["MAX_HANDSHAKES", "MAX_HANDSHAKES_FROM_ONE"])
+def test_those_who_never_shake_hands_are_few_and_do_not_stay(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: str
+):
+    monkeypatch.setattr(accepting, limit, 1)
+    monkeypatch.setattr(accepting, "HANDSHAKE_TIMEOUT", 2.0)
+    member = client_context(fleet.authority, fleet.member)
+
+    async def work() -> None:
+        async with serving(server_context(fleet.authority, fleet.node)) as port:
+            silent, writer = await asyncio.open_connection("127.0.0.1", port)
+            with pytest.raises((aiohttp.ClientError, ConnectionError)):
+                await over_http(port, member)
+            assert await silent.read() == b""
+            assert await over_http(port, member) == sha256(fleet.member.der).hexdigest()
+            writer.close()
+
+    uvloop.run(work())
 
 
 def test_a_response_has_the_date(fleet: Fleet):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from covey.env.formats import docker, dotenv, kubernetes, structured, systemd
+from covey.env.formats import docker, dotenv, systemd
 from covey.env.formats.entry import Entry
 from covey.env.render import render_for_eval
 from covey.errors import InvalidRequestError
@@ -35,8 +35,15 @@ class Format(StrEnum):
     POWERSHELL = "powershell"
 
 
+FOR_EVAL = frozenset({Format.SH, Format.BASH, Format.ZSH, Format.FISH, Format.POWERSHELL})
+"""Formats that a shell evaluates as it starts: one bad variable must not cost it all others."""
+
+
 def parse(kind: Format, text: str) -> list[Entry]:
     """Read a file; raises `InvalidRequestError` naming line and cause."""
+    # The YAML and TOML libraries cost an idle daemon a megabyte.
+    from covey.env.formats import kubernetes, structured  # noqa: PLC0415
+
     match kind:
         case Format.DOTENV | Format.HOMELAB:
             return dotenv.parse(text)
@@ -61,6 +68,8 @@ def parse(kind: Format, text: str) -> list[Entry]:
 
 def write(kind: Format, values: Mapping[str, str], *, title: str = "covey") -> str:
     """Write a file; raises `InvalidRequestError` for what the format cannot hold."""
+    from covey.env.formats import kubernetes, structured  # noqa: PLC0415
+
     match kind:
         case Format.DOTENV | Format.HOMELAB:
             return dotenv.write(values)

@@ -142,4 +142,6 @@ set -g __covey_names (string match -ar '[A-Za-z_][A-Za-z0-9_]*' -- "$__COVEY_NAM
 for __covey_name in $__covey_names
     set -g __covey_now_$__covey_name "$$__covey_name"
 end
+# With nothing inherited, the status above is 1, and would be that of `source`.
+true
 __covey_prompt

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from covey.errors import CoveyError, NotFoundError, UnreachableError
+from covey.errors import CoveyError, NotFoundError, UnauthenticatedError, UnreachableError
 from covey.operations.secret import Secret
 from covey.surfaces.cli.app import CommandExitError
+from covey.surfaces.cli.client import Client
 from covey.surfaces.cli.operation_command import DescribedCommand
 from covey.surfaces.cli.secrets_input import is_interactive
 from covey.surfaces.cli.session import Session
@@ -45,7 +46,7 @@ def start(session: Session, node: Node) -> click.Command:
             _spawn(session)
         client = session.local_client
         if password is not None and client.call("node.status")["state"] == "locked":
-            client.call("node.unlock", password=password.reveal())
+            _unlock(client, password)
         _report(session, client.call("node.status"), was_running=was_running)
 
     return DescribedCommand(
@@ -124,6 +125,18 @@ def _password(session: Session, *, from_stdin: bool, running: bool) -> Secret | 
     if running and session.local_client.call("node.status")["state"] != "locked":
         return None
     return read_password(from_stdin=False)
+
+
+def _unlock(client: Client, password: Secret) -> None:
+    try:
+        client.call("node.unlock", password=password.reveal())
+    except CoveyError as error:
+        if error.code != UnauthenticatedError.code:
+            raise
+        raise UnauthenticatedError(
+            f"{error.message.rstrip('.')}, so the daemon runs with its keys locked.",
+            hint="Try again: covey unlock. Without the password: covey recover",
+        ) from error
 
 
 def _spawn(session: Session) -> None:

@@ -14,6 +14,7 @@ from covey.errors import NotFoundError
 from covey.surfaces.cli.operation_command import DescribedCommand
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.tree import Node
+from covey.surfaces.cli.values import WholeNumber
 from covey.surfaces.cli.views import format_log_line
 
 _POLL_SECONDS = 0.2
@@ -41,7 +42,7 @@ def logs(session: Session, node: Node) -> click.Command:
         [
             click.Option(
                 ["-n", "--lines"],
-                type=click.IntRange(min=0),
+                type=WholeNumber(),
                 default=100,
                 metavar="N",
                 help="Lines from the end. Default: 100.",

@@ -93,8 +93,13 @@ def _usage_error(error: click.ClickException) -> InvalidRequestError:
         message = f"{path} has no option {error.option_name}."
         if error.possibilities:
             hint = f"Did you mean {error.possibilities[0]}?"
+    elif isinstance(error, click.BadOptionUsage) and message.endswith("requires an argument."):
+        message = f"{error.option_name} needs a value."
     elif isinstance(error, click.MissingParameter):
         message = _missing(error, path)
+    elif message.startswith("Got unexpected extra argument"):
+        message = f"{path} takes fewer words: {message.partition('(')[2].rstrip(').')} is too much."
+        hint = f"Quote a value that has spaces. {hint}"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         message = f"{_label(error.param)}: {error.message}"
     return InvalidRequestError(

@@ -10,10 +10,13 @@ import click
 from covey.operations.command_document import CommandResult, ResultField
 from covey.settings import SettingDescription, describe, load
 from covey.surfaces.cli.operation_command import DescribedCommand
+from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.tree import Node
 
 _COLUMNS = ("key", "value", "source", "default", "help")
+_WIDE = 140
+_NARROW = CommandResult("list", tuple(ResultField(name, "string") for name in _COLUMNS[:3]))
 _SHAPE = CommandResult("list", tuple(ResultField(name, "string") for name in _COLUMNS))
 
 
@@ -22,10 +25,10 @@ def show(session: Session, node: Node) -> click.Command:
 
     def run(*, defaults: bool) -> None:
         if session.is_remote and not defaults:
-            session.output.result(_SHAPE, session.client.call("config.show"))
+            _show(session.output, session.client.call("config.show"))
             return
         loaded = None if defaults else load(session.paths.settings_file)
-        session.output.result(_SHAPE, [_row(item) for item in describe(loaded)])
+        _show(session.output, [_row(item) for item in describe(loaded)])
         for warning in loaded.warnings if loaded else ():
             session.output.warn(warning)
         session.output.note(
@@ -99,6 +102,15 @@ def check(session: Session, node: Node) -> click.Command:
         "names the file, the line and the nearest known key of the first mistake.",
         examples=("config check",),
     )
+
+
+def _show(output: Output, rows: list[dict[str, Any]]) -> None:
+    """Show settings; a terminal too narrow for what they mean gets values and origins alone."""
+    if not output.as_json and output.width is not None and output.width < _WIDE:
+        output.rows(_NARROW, rows)
+        output.note("What each means: a wider terminal shows it, or --json.")
+    else:
+        output.result(_SHAPE, rows)
 
 
 def _row(item: SettingDescription) -> dict[str, Any]:

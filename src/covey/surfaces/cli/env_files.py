@@ -104,13 +104,16 @@ def _read(file: str) -> str:
 
 def _imported(result: dict[str, Any]) -> str:
     parts = []
-    for key, verb in (("set", "set"), ("unchanged", "unchanged"), ("hosts", "machines recorded")):
+    for key, verb in (("set", "set"), ("unchanged", "unchanged"), ("hosts", "recorded")):
         names = result.get(key) or []
         if names:
             shown = ", ".join(map(one_line, names[:_SHOWN_NAMES]))
             more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-            parts.append(f"{len(names)} {verb} ({shown}{more})")
-    return f"{result['format']} into {result['scope']}: {'; '.join(parts) or 'nothing found'}."
+            noun = "" if key != "hosts" else "machine " if len(names) == 1 else "machines "
+            parts.append(f"{len(names)} {noun}{verb} ({shown}{more})")
+    only_machines = result.get("hosts") and not (result.get("set") or result.get("unchanged"))
+    into = "" if only_machines else f" into {result['scope']}"
+    return f"{result['format']}{into}: {'; '.join(parts) or 'nothing found'}."
 
 
 def _show_findings(session: Session, report: dict[str, Any]) -> None:

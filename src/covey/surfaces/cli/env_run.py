@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -72,10 +73,14 @@ def run(session: Session, node: Node) -> click.Command:
     )
 
 
-def fetch(session: Session, place: dict[str, Any]) -> dict[str, Any]:
-    """Resolve the values for a process."""
+def fetch(
+    session: Session, place: dict[str, Any], known: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Resolve the values for a process; tells of problems that are not `known`."""
     fetched: dict[str, Any] = session.client.call(_SOURCE, **place)
     for problem in fetched["problems"]:
+        if problem in known:
+            continue
         session.output.warn(f"{problem['name']} is left out: {problem['reason']}")
     return fetched
 

@@ -79,7 +79,7 @@ def _next_values(
         # Several changes in a row make one restart.
         time.sleep(_SETTLE_SECONDS)
         try:
-            found = fetch(session, place)
+            found = fetch(session, place, fetched["problems"])
         except CoveyError as error:
             session.output.warn(f"{error.message} The program goes on with what it has.")
             continue

@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from covey.errors import InvalidRequestError
+from covey.operations.command_document import CommandParameter
 from covey.operations.secret import Secret
 from covey.surfaces.cli.operation_command import describe_command
 from covey.surfaces.cli.place import fill_place
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_text
 from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.terminal import one_line
 from covey.surfaces.cli.tree import Node
+from covey.surfaces.cli.values import read_value
 
 _ABOUT_ASSIGNMENTS = (
     "Several are set together or not at all. A NAME alone takes its value from standard input or "
@@ -27,10 +30,14 @@ def set_(session: Session, node: Node) -> click.Command:
     """Make the command."""
     command = session.described(node)
 
+    [name_param] = [param for param in command.params if param.name == "name"]
+
     def run(
         values: dict[str, Any], assignments: tuple[str, ...], *, stdin: bool, keep_newline: bool
     ) -> None:
         pairs = read_assignments(assignments, stdin=stdin, keep_newline=keep_newline)
+        for name, _ in pairs:
+            _check_name(name_param, name)
         filled = fill_place(session, command, values)
         if len(pairs) == 1:
             [(name, value)] = pairs
@@ -100,6 +107,16 @@ def read_assignments(
     if not keep_newline and text.endswith("\n"):
         text = text[:-1]
     return [(name, Secret(text))]
+
+
+def _check_name(param: CommandParameter, name: str) -> None:
+    try:
+        read_value(param, name)
+    except ValueError:
+        raise InvalidRequestError(
+            f"{one_line(name)!r} cannot be the name of a variable.",
+            hint="A name has letters, digits and underscores, and begins with no digit.",
+        ) from None
 
 
 def _changes(pairs: Sequence[tuple[str, Secret]], values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from covey import __version__
 from covey.surfaces.cli.help import group_page, root_page
 from covey.surfaces.cli.menu import HIDDEN
 from covey.surfaces.cli.options import global_options
@@ -122,9 +123,7 @@ def _version_option() -> click.Option:
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"covey {version('covey')}")
+        click.echo(f"covey {__version__}")
         ctx.exit()
 
 

@@ -120,7 +120,8 @@ def _refuse_second_node(session: Session, control: NodeControl) -> None:
     if control.is_initialized():
         raise ConflictError(
             f"This machine is a node of a fleet already ({session.paths.data_dir}).",
-            hint="See it: covey status. For another node on this machine, set COVEY_HOME.",
+            hint="See it, and how to come back if it was removed: covey status. For another node "
+            "on this machine, set COVEY_HOME.",
         )
 
 

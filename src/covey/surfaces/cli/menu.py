@@ -80,10 +80,21 @@ FRONT_ENDS: dict[str, LocalCommand] = {
 """Hand-made commands that stand in for an operation's own."""
 
 VIEWS: dict[str, str] = {
+    "env.conflicts": "outcomes:conflicts",
+    "env.copy": "outcomes:copied",
     "env.export": "views:exported",
+    "env.resolve": "outcomes:resolved",
+    "env.rollback": "outcomes:rolled_back",
+    "env.unset": "outcomes:unset",
+    "fleet.rename": "outcomes:renamed",
+    "fleet.set-field": "outcomes:recorded",
+    "fleet.set-role": "outcomes:given_role",
+    "fleet.unset-field": "outcomes:recorded",
     "node.doctor": "views:show_checks",
     "node.logs": "views:log_line",
     "node.status": "views:status",
+    "sync.now": "outcomes:synced",
+    "token.revoke": "outcomes:revoked",
 }
 """How the results of some operations are shown to people."""
 
@@ -124,6 +135,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "token.list": ("name", "role", "allow", "expires_at", "created_by", "id"),
 }
 """The columns that people see of some lists, the most telling first; --json has all."""
+
+EMPTY: dict[str, str] = {
+    "env.diff": "The two are the same.",
+    "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
+    "fleet.invitations": "No invitation is open. Make one: covey invite",
+    "peers.list": "This fleet has no other machine. Let one in: covey invite",
+    "token.list": "There is no token. Make one: covey token create NAME",
+}
+"""What people read in the place of an empty list, where there is something to do next."""
+
+QUESTIONS: dict[str, str] = {
+    "fleet.leave": "Take this machine out of its fleet?",
+    "fleet.remove": "Remove {} from the fleet for good?",
+    "node.allow-writes": "Let this node write, though it may repeat numbers of lost entries?",
+    "token.revoke": "Revoke the token {}?",
+}
+"""What people are asked before something is destroyed; `{}` is the target."""
 
 GROUPS: dict[str, str] = {
     "agent": "The daemon in the background.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,13 +70,11 @@ class NodeControl(Protocol):
     ) -> JoinReport:
         """Become an admin of the fleet of the node at `address`, by the recovery key."""
 
-    def serve(
-        self, listen: str | None, password: Secret | None, ready: Callable[[str], None]
-    ) -> int:
-        """Run the daemon until it is told to stop, and return the process's exit status.
+    def serve(self, listen: str | None, password: Secret | None, *, as_json: bool) -> int:
+        """Become the daemon until it is told to stop; returns the process's exit status, if at all.
 
-        It starts locked if the keys need a password and none is given. `ready` is called with one
-        line for people when it serves.
+        It starts locked if the keys need a password and none is given, prints one line with
+        `ready` when it serves, and prints why it cannot as every command does.
         """
 
 

@@ -11,13 +11,14 @@ from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret
 from covey.surfaces.cli.help import command_page
-from covey.surfaces.cli.menu import NEVER_ASKED
+from covey.surfaces.cli.menu import NEVER_ASKED, QUESTIONS
 from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_options
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.target import Target
-from covey.surfaces.cli.values import ParameterValue, has_many
+from covey.surfaces.cli.terminal import printable
+from covey.surfaces.cli.values import ParameterValue, WholeNumber, has_many
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -165,8 +166,12 @@ def _confirm(command: Command, values: Values, hosts: Target) -> None:
         for param in command.params
         if param.kind == "argument" and not param.secret and values.get(param.name)
     )
-    where = "" if hosts.here else f" on {hosts.label}"
-    question = f"{command.summary.rstrip('.')}{f' ({target})' if target else ''}{where}?"
+    question = QUESTIONS.get(command.name, "")
+    if not question:
+        question = f"{command.summary.rstrip('.')}{' ({})' if target else ''}?"
+    if not hosts.here:
+        question = f"{question.rstrip('?')} on {hosts.label}?"
+    question = printable(question.replace("{}", target))
     if not click.confirm(question, err=True):
         raise click.Abort
 
@@ -185,7 +190,7 @@ def click_params(
             params.append(
                 click.Option(
                     ["--limit", "limit"],
-                    type=click.IntRange(min=1),
+                    type=WholeNumber(1),
                     metavar="N",
                     help="Most items in all; every page is fetched otherwise.",
                 )

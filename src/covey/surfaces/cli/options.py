@@ -9,6 +9,7 @@ import click
 
 from covey.surfaces.cli.help import GLOBAL_OPTIONS, HOST_FLAGS
 from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.values import WholeNumber
 
 _MOST_PARALLEL = 256
 """What the node accepts; its own constant comes with modules that cost time."""
@@ -39,9 +40,9 @@ def _option(flags: str, text: str) -> GlobalOption:
     name, _, metavar = last.partition(" ")
     return GlobalOption(
         [*short, name, f"global_{name.strip('-').replace('-', '_')}"],
-        is_flag=not metavar,
+        is_flag=None if metavar else True,
         multiple=name == "--host",
-        type=click.IntRange(1, _MOST_PARALLEL) if name == "--parallel" else None,
+        type=WholeNumber(1, _MOST_PARALLEL) if name == "--parallel" else None,
         metavar=metavar or None,
         expose_value=False,
         is_eager=True,

@@ -17,6 +17,7 @@ from covey.surfaces.cli.tables import Table, hidden_columns, render_record, rend
 from covey.surfaces.cli.terminal import one_line, paint, printable, wants_colour, width_of
 
 _LINE_FIELDS = ("line", "message", "text")
+_ABSENT: tuple[Any, ...] = (None, "", [], {})
 _NAME_FIELDS = ("name", "id", "key", "path", "version")
 
 
@@ -138,7 +139,7 @@ class Output:
         pairs = [
             (title(name), _field(name, item, now))
             for name, item in value.items()
-            if name not in tables and item not in (None, [], {})
+            if name not in tables and (name == "value" or item not in _ABSENT)
         ]
         for line in render_record(pairs, colour=self.colour):
             self.line(line)
@@ -147,8 +148,10 @@ class Output:
             self.line(paint(title(name).capitalize(), "bold", colour=self.colour))
             self.table(list(items[0]), items)
 
-    def rows(self, shape: CommandResult, items: Sequence[Any]) -> None:
-        """Print a list of records as a table, or of plain values as lines."""
+    def rows(
+        self, shape: CommandResult, items: Sequence[Any], empty: str = "Nothing found."
+    ) -> None:
+        """Print a list of records as a table, or of plain values as lines; `empty` if none."""
         if items and not isinstance(items[0], Mapping):
             for item in items:
                 self.line(one_line(human("", item, _now())))
@@ -156,7 +159,7 @@ class Output:
             for item in items:
                 self.line(one_line(_name_of(item)))
         elif not items:
-            self.note("Nothing found.")
+            self.note(empty)
         else:
             self.table([column.name for column in shape.fields] or list(items[0]), items)
 
@@ -220,7 +223,11 @@ def _field(name: str, value: Any, now: datetime) -> str:
     """Show one field of a record; a record in it becomes lines of its own."""
     if not isinstance(value, Mapping):
         return printable(human(name, value, now))
-    pairs = [(title(key), _field(key, item, now)) for key, item in value.items()]
+    pairs = [
+        (title(key), _field(key, item, now))
+        for key, item in value.items()
+        if key == "value" or item not in _ABSENT
+    ]
     return "\n".join(render_record(pairs, colour=False))
 
 

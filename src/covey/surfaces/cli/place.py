@@ -10,9 +10,9 @@ from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command
 from covey.shellkit.project import Project, ProjectFileError, find_project
 from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.values import SCOPE_PARAMETERS, SHORT_SCOPES
 
 _DOMAIN = "env."
-_SHORT_SCOPES = frozenset({"project", "environment", "host"})
 
 
 def fill_place(session: Session, command: Command, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def fill_place(session: Session, command: Command, values: Mapping[str, Any]) ->
     filled = dict(values)
     if not command.name.startswith(_DOMAIN):
         return filled
-    for name in ("scope", "source", "target"):
-        if filled.get(name) in _SHORT_SCOPES:
+    for name in SCOPE_PARAMETERS:
+        if filled.get(name) in SHORT_SCOPES:
             filled[name] = complete_scope(session, filled[name])
     names = {param.name for param in command.params}
     if {"project", "environment"} <= names and filled.get("scope") is None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from covey.operations.command_document import Command, CommandResult
-from covey.surfaces.cli.menu import ALONE, COLUMNS, VIEWS
+from covey.surfaces.cli.menu import ALONE, COLUMNS, EMPTY, VIEWS
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.place import fill_place
 from covey.surfaces.cli.session import Session
@@ -42,7 +42,7 @@ def show_result(output: Output, command: Command, result: Any) -> None:
         view(output, result)
     elif command.result.kind in {"list", "page"} and not output.as_json:
         items = result["items"] if command.result.kind == "page" else result
-        output.rows(shape_for_people(command), items or [])
+        output.rows(shape_for_people(command), items or [], _empty(command))
     elif not (output.quiet and command.effect in {"change", "destroy"}):
         output.result(command.result, result)
 
@@ -63,7 +63,7 @@ def _page_through(session: Session, command: Command, values: Mapping[str, Any])
     if output.as_json:
         output.json(found)
     else:
-        output.rows(shape_for_people(command), found)
+        output.rows(shape_for_people(command), found, _empty(command))
     if cursor is not None:
         output.note(f"There are more: --cursor {cursor}")
 
@@ -75,6 +75,10 @@ def shape_for_people(command: Command) -> CommandResult:
     if chosen is None:
         return CommandResult("list", command.result.fields)
     return CommandResult("list", tuple(fields[name] for name in chosen if name in fields))
+
+
+def _empty(command: Command) -> str:
+    return EMPTY.get(command.name, "Nothing found.")
 
 
 def _view(name: str) -> View | None:

@@ -60,6 +60,12 @@ class Session:
 
         url = self.url or os.environ.get("COVEY_URL")
         if not url:
+            if self.token_file is not None:
+                raise InvalidRequestError(
+                    "--token-file is for a node that is reached by its URL, and none is named.",
+                    hint="Name it: --url https://frigg.example:13500. This machine's own node "
+                    "needs no token.",
+                )
             return Client(Transport(self.paths), self.document, target)
         from covey.surfaces.cli.remote_http import Remote
 

@@ -21,10 +21,15 @@ def unlock(session: Session, node: Node) -> click.Command:
     """Make the command."""
 
     def run(*, password_stdin: bool) -> None:
+        output = session.output
+        found = session.client.call("node.status")
+        if found["state"] != "locked":
+            output.record({"message": "The node is unlocked already."})
+            return
         result = session.client.call(
             "node.unlock", password=read_password(from_stdin=password_stdin).reveal()
         )
-        session.output.record(result)
+        output.record(result)
 
     return DescribedCommand(
         node.name,

@@ -22,7 +22,7 @@ def up(session: Session, node: Node) -> click.Command:
         ask_for_it = not locked and control.is_initialized() and control.unlocks_by_password()
         if password_stdin or (ask_for_it and is_interactive() and not control.is_running()):
             password = read_password(from_stdin=password_stdin)
-        status = control.serve(listen, password, session.output.line)
+        status = control.serve(listen, password, as_json=session.output.as_json)
         raise CommandExitError(status)
 
     return DescribedCommand(

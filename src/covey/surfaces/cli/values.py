@@ -16,6 +16,10 @@ _JSON_FILE = "@"
 _STDIN = "-"
 _CHOICES_WIDTH = 40
 
+SCOPE_PARAMETERS = ("scope", "source", "target")
+SHORT_SCOPES = frozenset({"project", "environment", "host"})
+"""Words for a scope that the working directory completes."""
+
 
 class ParameterValue(click.ParamType[Any]):
     """Reads one value of a described parameter."""
@@ -39,6 +43,29 @@ class ParameterValue(click.ParamType[Any]):
         if self.param.choices:
             return self.param.name.upper() if has_many(self.param) else "|".join(self.param.choices)
         return _METAVARS[self.param.type]
+
+
+_UNBOUNDED = 999_999_999
+
+
+class WholeNumber(click.ParamType[int]):
+    """Reads a whole number from `least` to `most`."""
+
+    name = "N"
+
+    def __init__(self, least: int = 0, most: int = _UNBOUNDED) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Convert text; fails with what is expected."""
+        if isinstance(value, int):
+            return value
+        whole = re.fullmatch(r"\d{1,9}", value, re.ASCII) is not None
+        if not whole or not self._least <= int(value) <= self._most:
+            until = "" if self._most == _UNBOUNDED else f" to {self._most}"
+            self.fail(f"{value!r} is not a whole number from {self._least}{until}.", param, ctx)
+        return int(value)
 
 
 def has_many(param: CommandParameter) -> bool:
@@ -101,9 +128,13 @@ def _check_text(param: CommandParameter, text: str) -> None:
     if param.max_length is not None and len(text) > param.max_length:
         raise ValueError(f"{shown!r} is longer than {param.max_length} characters.")
     if param.min_length is not None and len(text) < param.min_length:
-        raise ValueError(f"{shown!r} is shorter than {param.min_length} characters.")
+        least = param.min_length
+        wanted = "It must not be empty." if least == 1 else f"It needs {least} characters."
+        raise ValueError(f"{shown!r} is too short. {wanted}")
+    if text in SHORT_SCOPES and param.name in SCOPE_PARAMETERS:
+        return
     if param.pattern is not None and re.search(param.pattern, text) is None:
-        about = f" {param.help}" if param.help else f" It must match {param.pattern}"
+        about = f" It takes: {param.help}" if param.help else f" It must match {param.pattern}"
         raise ValueError(f"{shown!r} is not valid.{about}")
 
 

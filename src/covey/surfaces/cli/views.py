@@ -24,7 +24,6 @@ _UPSTREAMS = {
 }
 _NEXT_STEP = {
     "locked": "Its keys are locked. Open them: covey unlock",
-    "removed": "It was removed from its fleet. Join again: covey join",
 }
 
 
@@ -93,8 +92,10 @@ def show_checks(output: Output, checks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def exported(output: Output, found: Mapping[str, Any]) -> None:
-    """Print variables in the format that was asked for, and nothing else."""
+    """Print variables in the format that was asked for; warnings go to standard error."""
     output.text(str(found["text"]))
+    for problem in found.get("problems") or ():
+        output.warn(f"{problem['name']} is left out: {problem['reason']}")
 
 
 def log_line(output: Output, item: Mapping[str, Any]) -> None:
@@ -135,7 +136,7 @@ def _joined(name: str | None, detail: str | None) -> str:
 
 def _kind(node: Mapping[str, Any]) -> str | None:
     kind = node.get("kind")
-    return None if kind in {None, "node", "member"} else str(kind)
+    return None if kind in {None, "full"} else str(kind)
 
 
 def _machines(node: Mapping[str, Any]) -> str | None:

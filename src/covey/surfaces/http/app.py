@@ -20,17 +20,20 @@ from covey.surfaces.http.metrics import GaugeProvider, Metrics
 from covey.surfaces.http.pages import Pages
 from covey.surfaces.http.routing import Table
 
+_FAILURES_SHARE = 60
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
     """Limits of the API: a rate of 0 is no limit; the timeout is in seconds.
 
+    Without `failed_authentications_per_minute`, an address may fail a sixtieth of the rate limit.
     `allowed_hosts` are names besides `localhost`, the machine's own and IP addresses by which
     clients on this machine may call the node.
     """
 
     rate_limit_per_minute: int = 600
-    failed_authentications_per_minute: int = 10
+    failed_authentications_per_minute: int | None = None
     max_body_bytes: int = 1024 * 1024
     default_timeout: float = 300.0
     allowed_hosts: tuple[str, ...] = ()
@@ -54,10 +57,13 @@ def build_app(
     for the node's measurements at each `GET /metrics`. Without a `dispatcher` this node is the
     only host.
     """
+    rate, failures = settings.rate_limit_per_minute, settings.failed_authentications_per_minute
+    if failures is None:
+        failures = -(-rate // _FAILURES_SHARE)
     gate = Gate(
         authenticator,
-        RateLimits(settings.rate_limit_per_minute),
-        FailedAttempts(settings.failed_authentications_per_minute),
+        RateLimits(rate),
+        FailedAttempts(failures),
     )
     endpoints = Endpoints(
         gate,

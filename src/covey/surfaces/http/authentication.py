@@ -43,7 +43,6 @@ def identify(scope: Scope, authenticator: Authenticator, failures: FailedAttempt
     address = address_of(scope)
     token = _token(scope)
     if token is not None:
-        failures.check(address)
         try:
             found = authenticator.by_token(token, address)
         except UnauthenticatedError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -26,6 +27,7 @@ from covey.operations.wire import IF_VERSION, Wire
 _BODY_TIMEOUT = 30.0
 _DISCARD_TIMEOUT = 5.0
 _DISCARD_BYTES = 64 * 1024 * 1024
+_ENTITY_TAG = re.compile(r'"([!#-~]+)"\Z|([!#-+\--~]+)\Z')
 _JSON = "application/json"
 
 
@@ -231,17 +233,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 def read_if_match(headers: Headers) -> str | None:
     """Return the one version that If-Match names, or None for none and for `*` (RFC 9110, 13.1.1).
 
-    Raises `InvalidRequestError` for several.
+    The quotes of an ETag may be left out. Raises `InvalidRequestError` for anything else.
     """
     values = headers.getlist("if-match")
     if not values or values == ["*"]:
         return None
-    value = values[0].strip()
-    opened = value.removeprefix("W/")
-    quoted = len(opened) > 1 and opened[0] == opened[-1] == '"' and '"' not in opened[1:-1]
-    if len(values) > 1 or not quoted:
+    found = _ENTITY_TAG.match(values[0])
+    if len(values) > 1 or found is None:
         raise InvalidRequestError(
-            "If-Match must be one quoted version, as an ETag gave it.",
+            "If-Match must be one version, as an ETag gave it.",
             hint='For example: If-Match: "3f2a9c1d.42"',
         )
-    return opened[1:-1]
+    return found[1] or found[2]

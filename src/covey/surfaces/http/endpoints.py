@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.errors import CoveyError, InvalidRequestError, UnauthenticatedError
-from covey.operations.access import Caller
+from covey.operations.access import Caller, authorize
 from covey.operations.audit import AuditSink
 from covey.operations.context import Context, Services
 from covey.operations.dispatch import Call, Dispatcher, LocalPlace, Place, Target, fan_out
@@ -37,6 +38,9 @@ REQUEST_ID = "covey.request_id"
 
 TIMEOUT_HEADER = "covey-timeout"
 """Seconds that the caller gives the operation; without it, `default_timeout`."""
+
+_RECHECK = 1.0
+"""Seconds for which a stream may go on before its caller's rights are looked at again."""
 
 _SHORTEST = 1.0
 _LONGEST = 3600.0
@@ -66,6 +70,11 @@ class Gate:
             raise
         self.limits.caller(caller)
         return caller
+
+    def recheck(self, scope: Scope, operation: Operation) -> None:
+        """Raise unless whoever began a stream may still call its operation."""
+        caller = identify(scope, self.authenticator, self.failures)
+        authorize(caller, operation.name, operation.access)
 
     def pass_anybody(self, scope: Scope) -> None:
         """Count a request for a public page; raises `RateLimitedError`."""
@@ -130,7 +139,7 @@ class Endpoints:
             raise
         call = Call(operation, arguments, context)
         if streams:
-            items = self._items(call, target)
+            items = self._items(call, target, request.scope)
             return EventStream(items, connection_of(request.scope).stopping, context.remaining())
         result = await self._place(target).invoke(operation, arguments, context)
         return result_response(result, wire, request.headers, request.method)
@@ -153,14 +162,25 @@ class Endpoints:
             if operation.signature.input is not None:
                 lost = connection_of(socket.scope).lost
                 given = SocketInput(socket, messages, operation.signature.input.item, lost)
-            items = self._items(Call(operation, arguments, context, given), target)
+            call = Call(operation, arguments, context, given)
+            items = self._items(call, target, socket.scope)
             await answer_socket(socket, messages, items, given, context.remaining())
         except CoveyError as error:
             await fail_socket(socket, messages, error)
         except WebSocketDisconnect:
             return
 
-    def _items(self, call: Call, target: Target) -> AsyncGenerator[Any, None]:
+    async def _items(self, call: Call, target: Target, scope: Scope) -> AsyncGenerator[Any, None]:
+        """Yield what comes while the caller's token is not revoked and its node not removed."""
+        checked = time.monotonic()
+        async with aclosing(self._results(call, target)) as found:
+            async for item in found:
+                if time.monotonic() - checked >= _RECHECK:
+                    self.gate.recheck(scope, call.operation)
+                    checked = time.monotonic()
+                yield item
+
+    def _results(self, call: Call, target: Target) -> AsyncGenerator[Any, None]:
         if not target.several:
             return call.results(self._place(target))
         names = self.dispatcher.names(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -10,6 +9,7 @@ from collections.abc import Callable
 
 from covey.errors import RateLimitedError
 from covey.operations.access import Caller, CallerKind
+from covey.operations.networks import network_of
 
 _MOST_BUCKETS = 10_000
 _MINUTE = 60.0
@@ -29,10 +29,6 @@ class TokenBuckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
-
-    def wait(self, key: str) -> float:
-        """Return the seconds until the key has a token; 0 if it has one now."""
-        return self._until_one(self._level(key))
 
     def take(self, key: str) -> float:
         """Take a token and return 0, or take none and return the seconds until there is one."""
@@ -57,21 +53,18 @@ class TokenBuckets:
 class FailedAttempts:
     """A stricter bucket by address for credentials that were refused.
 
-    When it is empty, no credential from that address is looked at until it has refilled.
+    A valid token is let in whatever its neighbours do: with 256 random bits there is nothing to
+    guess, and one program with an old token must not lock out the others behind its address.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._buckets = TokenBuckets(per_minute, clock)
 
-    def check(self, address: str) -> None:
-        """Raise `RateLimitedError` if the address has failed too often."""
-        wait = self._buckets.wait(network_of(address))
+    def count(self, address: str) -> None:
+        """Count one refused credential; raises `RateLimitedError` when there were too many."""
+        wait = self._buckets.take(network_of(address))
         if wait > 0:
             raise _limited("Too many wrong tokens came from this address.", wait)
-
-    def count(self, address: str) -> None:
-        """Count one refused credential."""
-        self._buckets.take(network_of(address))
 
 
 class RateLimits:
@@ -94,19 +87,6 @@ class RateLimits:
         wait = self._addresses.take(network_of(address))
         if wait > 0:
             raise _limited("Too many requests came from this address.", wait)
-
-
-def network_of(address: str) -> str:
-    """Return what shares one bucket: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177)."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def _limited(message: str, wait: float) -> RateLimitedError:

@@ -1,16 +1,13 @@
-"""What the node measures of itself, in Prometheus' text format."""
+"""What the node measures of itself; how it is written for Prometheus is `exposition`'s."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
-
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the latency buckets, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,50 +23,39 @@ class Gauge:
 GaugeProvider = Callable[[], Iterable[Gauge]]
 
 
+@dataclass(slots=True)
+class Latency:
+    """The durations of one operation's requests: how many fell in each bucket, and their sum."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
 class Metrics:
     """Counts requests, and asks the provider for the node's gauges when it is read."""
 
-    media_type = CONTENT_TYPE_LATEST
+    media_type = "text/plain; version=1.0.0; charset=utf-8"
 
     def __init__(self, gauges: GaugeProvider) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._requests = Counter(
-            "covey_http_requests",
-            "Requests by operation and HTTP status.",
-            ("operation", "status"),
-            registry=self._registry,
-        )
-        self._latency = Histogram(
-            "covey_http_request_duration_seconds",
-            "Time from a request's headers to the end of its response, streams left out.",
-            ("operation",),
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._registry.register(_Gauges(gauges))
-        ProcessCollector(registry=self._registry)
+        self.gauges = gauges
+        self.requests: dict[tuple[str, str], int] = {}
+        self.latencies: dict[str, Latency] = {}
 
     def observe(self, operation: str, status: int, seconds: float, *, streamed: bool) -> None:
         """Count one request; a status of 0 is a client that left without an answer."""
-        self._requests.labels(operation, str(status) if status else "none").inc()
+        key = (operation, str(status) if status else "none")
+        self.requests[key] = self.requests.get(key, 0) + 1
         if not streamed:
-            self._latency.labels(operation).observe(seconds)
+            self.latencies.setdefault(operation, Latency()).observe(seconds)
 
     def render(self) -> bytes:
         """Return everything as text."""
-        return generate_latest(self._registry)
+        # A node whose metrics nobody reads is spared the library's two megabytes.
+        from covey.surfaces.http.exposition import expose  # noqa: PLC0415
 
-
-class _Gauges(Collector):
-    def __init__(self, provider: GaugeProvider) -> None:
-        self._provider = provider
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        families: dict[str, GaugeMetricFamily] = {}
-        for item in self._provider():
-            names = tuple(item.labels)
-            family = families.setdefault(
-                item.name, GaugeMetricFamily(item.name, item.help, labels=names)
-            )
-            family.add_metric([item.labels[name] for name in names], item.value)
-        return families.values()
+        return expose(self)

@@ -7,6 +7,7 @@ handing `app_state` on): its minor version is pinned, and a contract test watche
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import struct
 import time
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from covey.operations.networks import network_of
 from covey.surfaces.http.connection import Connection, connection_state
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -28,6 +30,12 @@ MAX_HEADER_BYTES = 32 * 1024
 
 MAX_CONNECTIONS = 512
 """Connections from outside at one time; one more is answered with 503."""
+
+MAX_STRANGERS = 384
+"""Those of them without a member's certificate: whatever strangers do, members find room."""
+
+MAX_FROM_ONE = 128
+"""Those of strangers that come from one address or IPv6 network."""
 
 HEADER_TIMEOUT = 15.0
 """Seconds within which a begun request's headers must be complete."""
@@ -57,15 +65,16 @@ class ConnectionProtocol(HttpToolsProtocol):
         """Learn who is at the other end, before the first byte is read."""
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert(binary_form=True)
         self.app_state = connection_state(
             Connection(
                 local=self._local,
                 peer_uid=_peer_uid(transport) if self._local else None,
-                certificate=None if tls is None else tls.getpeercert(binary_form=True),
+                certificate=certificate,
                 stopping=self._stopping,
             )
         )
-        if not self._local and len(self.connections) > MAX_CONNECTIONS:
+        if not self._local and self._is_crowded(member=certificate is not None):
             self._refuse(503, "unreachable", "This node has too many open connections.")
             return
         self._expect_headers()
@@ -113,6 +122,16 @@ class ConnectionProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().handle_websocket_upgrade()
 
+    def _is_crowded(self, *, member: bool) -> bool:
+        """Whether this connection is one too many."""
+        present = len(self.connections)
+        if member or present > MAX_CONNECTIONS:
+            return present > MAX_CONNECTIONS
+        here = _network(self.client)
+        others = (_network(getattr(item, "client", None)) for item in self.connections)
+        near = sum(1 for network in others if network == here)
+        return present > MAX_STRANGERS or near > MAX_FROM_ONE
+
     def _within_budget(self, size: int) -> bool:
         self._header_bytes += size
         if self._header_bytes <= MAX_HEADER_BYTES:
@@ -151,6 +170,13 @@ class ConnectionProtocol(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[status] + head.encode() + body.encode())
         self.transport.close()
+
+
+def _network(client: tuple[str, int] | None) -> str:
+    return "" if client is None else _network_of(client[0])
+
+
+_network_of = functools.lru_cache(4096)(network_of)
 
 
 def _refresh_date(state: ServerState) -> None:

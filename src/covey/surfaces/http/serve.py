@@ -17,12 +17,12 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from covey.errors import ConflictError, InvalidRequestError, RefusedError, StorageError
+from covey.surfaces.http.accepting import TlsAcceptor
 from covey.surfaces.http.protocol import ConnectionProtocol
 from covey.surfaces.http.socket_protocol import SocketProtocol
 
 _BACKLOG = 512
 _KEEP_ALIVE = 75
-_HANDSHAKE_TIMEOUT = 10.0
 _PING_INTERVAL = 20.0
 _ABORT_WAIT = 1.0
 _MAX_UNIX_PATH = 107
@@ -60,12 +60,14 @@ class HttpServer:
         )
         self._state = ServerState()
         self._servers: list[asyncio.AbstractServer] = []
+        self._acceptors: list[TlsAcceptor] = []
         self._stopping = asyncio.Event()
 
     async def start(self, listeners: Iterable[Listener]) -> None:
         """Accept connections on each listener; its socket belongs to the server from now on."""
         loop = asyncio.get_running_loop()
-        self._config.load()
+        if not self._config.loaded:
+            self._config.load()
         for item in listeners:
             factory = functools.partial(
                 ConnectionProtocol,
@@ -74,19 +76,15 @@ class HttpServer:
                 local=item.local,
                 stopping=self._stopping,
             )
-            timeout = None if item.tls is None else _HANDSHAKE_TIMEOUT
+            if item.tls is not None:
+                self._acceptors.append(TlsAcceptor(item.socket, item.tls, factory, _BACKLOG))
+                continue
             if item.socket.family == getattr(socket, "AF_UNIX", None):
                 server: asyncio.AbstractServer = await loop.create_unix_server(
                     factory, sock=item.socket, backlog=_BACKLOG
                 )
             else:
-                server = await loop.create_server(
-                    factory,
-                    sock=item.socket,
-                    ssl=item.tls,
-                    backlog=_BACKLOG,
-                    ssl_handshake_timeout=timeout,
-                )
+                server = await loop.create_server(factory, sock=item.socket, backlog=_BACKLOG)
             self._servers.append(server)
 
     async def stop(self, grace: float = 5.0) -> None:
@@ -94,6 +92,9 @@ class HttpServer:
         self._stopping.set()
         for server in self._servers:
             server.close()
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        self._acceptors.clear()
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:

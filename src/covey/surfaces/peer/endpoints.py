@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from covey.errors import CoveyError, RateLimitedError, RefusedError, TooLargeError
+from covey.operations.networks import network_of
 from covey.surfaces.peer.service import (
     AUTHORITY_PATH,
     CALLS_PATH,
@@ -59,7 +60,7 @@ WireOf = Callable[[Any], Wire | None]
 
 
 class Attempts:
-    """Limits requests of strangers by address: a fixed budget that refills each minute."""
+    """Limits requests of strangers by network: a fixed budget that refills each minute."""
 
     def __init__(self, per_minute: int = _TRIES_PER_MINUTE) -> None:
         self._per_minute = per_minute
@@ -67,11 +68,11 @@ class Attempts:
 
     def spend(self, address: str) -> None:
         """Count one request; raises `RateLimitedError` when the minute's budget is spent."""
-        now = monotonic()
-        began, count = self._spent.pop(address, (now, 0))
+        now, network = monotonic(), network_of(address)
+        began, count = self._spent.pop(network, (now, 0))
         if now - began >= _MINUTE_S:
             began, count = now, 0
-        self._spent[address] = (began, count + 1)
+        self._spent[network] = (began, count + 1)
         if len(self._spent) > _MOST_ADDRESSES:
             self._spent.popitem(last=False)
         if count >= self._per_minute:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import ssl
 from http import HTTPStatus
 
@@ -72,6 +71,9 @@ async def post(address: str, path: str, body: bytes, authority_pem: bytes) -> by
 
 
 def _request(method: str, address: str, path: str, body: bytes, context: ssl.SSLContext) -> bytes:
+    # These few requests are made by a daemon hardly ever: it is spared the email package.
+    import http.client  # noqa: PLC0415
+
     try:
         connection = http.client.HTTPSConnection(address, timeout=_TIMEOUT_S, context=context)
         try:

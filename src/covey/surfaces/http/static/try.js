@@ -66,14 +66,17 @@ export class Trial {
     return make("div", { class: "field wide" }, make("label", { for: id }, "Body (JSON)"), this.body);
   }
 
-  request() {
+  // `blank` gives what stands for a part of the path that is not filled in yet.
+  request(blank = () => "") {
     let path = this.path;
     const query = new URLSearchParams();
     const headers = {};
     for (const { parameter, schema, input } of this.inputs) {
       const value = input.value;
-      if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
-      else if (value === "") continue;
+      if (parameter.in === "path") {
+        const part = value === "" ? blank(parameter.name) : encodeURIComponent(value);
+        path = path.replace(`{${parameter.name}}`, () => part);
+      } else if (value === "") continue;
       else if (parameter.in === "header") headers[parameter.name] = value;
       else if (schema.type === "array") {
         for (const line of value.split("\n")) if (line) query.append(parameter.name, line);
@@ -86,10 +89,9 @@ export class Trial {
   }
 
   showLine() {
-    const { url, headers, body } = this.request();
-    const parts = ["curl"];
-    if (this.method !== "get") parts.push(`-X ${this.method.toUpperCase()}`);
-    parts.push(quoted(`${location.origin}${url}`));
+    const { url, headers, body } = this.request((name) => `{${name}}`);
+    const verb = this.method === "get" ? "" : `-X ${this.method.toUpperCase()} `;
+    const parts = [`curl ${verb}--cacert fleet.pem ${quoted(`${location.origin}${url}`)}`];
     if (this.needsToken()) parts.push(`-H "Authorization: Bearer ${SECRET}"`);
     for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
     if (body) parts.push(`-d ${quoted(body)}`);
