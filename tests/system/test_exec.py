@@ -60,11 +60,16 @@ def covey(
 
 
 def running(marker: str) -> list[str]:
-    """Return the processes that have a marker among their arguments."""
-    done = subprocess.run(
-        ["pgrep", "-f", f"{marker}$"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.split()
+    """Return the processes that sleep for a time that marks them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", marker.encode()]:
+            found.append(process.name)
+    return found
 
 
 def marker() -> str:
@@ -174,12 +179,14 @@ def test_a_terminal_is_raw_and_follows_its_size(freya: Node) -> None:
 
 def test_a_shell_is_a_login_shell_on_a_terminal(freya: Node) -> None:
     with keyboard([COVEY, "shell", "frigg"], freya.environment | {"TERM": "dumb"}) as typed:
-        typed.type("tty && echo a$((1 + 1))b\n")
-        typed.wait_for("/dev/pts/", "a2b")
-        typed.type("sleep 60\n")
+        typed.type("tty; PS1='ready> '\n")
+        assert "/dev/pts/" in typed.wait_for("\nready> ")
+        mark = marker()
+        typed.type(f"sleep {mark}\n")
+        eventually(lambda: running(mark))
         typed.type("\x03")
-        typed.type("echo back$((2 + 2))\n")
-        typed.wait_for("back4")
+        typed.wait_for("\nready> ")
+        assert not running(mark)
         typed.type("exit 5\n")
         assert typed.ended() == 5
 
