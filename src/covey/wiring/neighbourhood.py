@@ -24,6 +24,7 @@ def make_neighbourhood(
     settings: Settings,
     *,
     own_addresses: Callable[[], list[str]],
+    lan_addresses: Callable[[], list[str]],
     seeded: Callable[[], list[str]],
     announce: Callable[[], Awaitable[None]],
 ) -> Neighbourhood:
@@ -38,6 +39,7 @@ def make_neighbourhood(
         settings,
         Senses(
             own_addresses=own_addresses,
+            lan_addresses=lan_addresses,
             seeded=seeded,
             radio=MdnsRadio if found.mdns and outward else None,
             tailnet=(
