@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from covey.errors import UnreachableError
+from covey.remote import mux
 from covey.remote.mux import Ended, Mux, MuxError, Opened, Ponged, Received, WasReset
 
 WINDOW = 1024
 PAYLOAD = 256
+WIDEST = 3 * WINDOW
+ALL_WIDER = 4 * WINDOW
 
 
 def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
@@ -23,6 +27,14 @@ def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
 
 def small(*, initiator: bool, streams: int = 8) -> Mux:
     return Mux(initiator=initiator, window=WINDOW, max_payload=PAYLOAD, max_streams=streams)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def narrow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mux, "WIDEST_BYTES", WIDEST)
+        patch.setattr(mux, "_ALL_WIDER_BYTES", ALL_WIDER)
+        yield
 
 
 class Side:
@@ -64,7 +76,7 @@ class Side:
 
     def read_one(self, stream: int) -> None:
         event = self.unread[stream].popleft()
-        self.mux.consumed(stream, event.cost)
+        self.mux.consumed(stream, event.cost, widen=not self.unread[stream])
         self.pieces[stream] += event.data
         if event.last:
             self.got[stream].append(self.pieces[stream])
@@ -159,8 +171,9 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def unread_is_bounded(self) -> None:
         for side in self.sides:
-            for waiting in side.unread.values():
-                assert sum(event.cost for event in waiting) <= WINDOW
+            held = [sum(event.cost for event in waiting) for waiting in side.unread.values()]
+            assert max(held, default=0) <= WIDEST
+            assert sum(held) <= 16 * WINDOW + ALL_WIDER
 
     @precondition(lambda self: any(side.sent for side in self.sides))
     @rule()
@@ -189,15 +202,15 @@ TestConversation.settings = settings(max_examples=60, stateful_step_count=60, de
 @settings(max_examples=40, deadline=None)
 def test_streams_take_turns(sizes: list[int]):
     """Of streams with work and credit, none sends a second piece before each sent one."""
-    mux = small(initiator=True)
-    streams = [mux.open(1) for _ in sizes]
+    side = small(initiator=True)
+    streams = [side.open(1) for _ in sizes]
     for stream, size in zip(streams, sizes, strict=True):
-        mux.send(stream, bytes(size))
+        side.send(stream, bytes(size))
     other = small(initiator=False)
-    first = [event for event in other.receive(mux.take(1)) if isinstance(event, Opened)]
+    first = [event for event in other.receive(side.take(1)) if isinstance(event, Opened)]
     assert len(first) == len(sizes)
     order = []
-    while chunk := mux.take(1):
+    while chunk := side.take(1):
         order += [event.stream for event in other.receive(chunk) if isinstance(event, Received)]
     assert order[: len(sizes)] == streams
 
@@ -218,6 +231,21 @@ def test_a_reader_that_stops_holds_back_its_own_stream_alone():
     assert got == 200 * 900
     assert one.backlog(slow) > 98_000
     assert one.backlog(fast) == 0
+
+
+def test_a_reader_that_keeps_up_is_sent_more_ahead():
+    one, two = small(initiator=True), small(initiator=False)
+    stream = one.open(1)
+    one.send(stream, bytes(100_000))
+    ahead = []
+    for _ in range(60):
+        arrived = [e for e in two.receive(one.take(10**6)) if isinstance(e, Received)]
+        ahead.append(sum(event.cost for event in arrived))
+        for event in arrived:
+            two.consumed(stream, event.cost, widen=True)
+        one.receive(two.take(10**6))
+    assert ahead[0] <= WINDOW
+    assert 2 * WINDOW < max(ahead) <= WIDEST
 
 
 def test_a_ping_is_answered_with_its_nonce():
@@ -282,9 +310,9 @@ def test_who_breaks_the_protocol_is_cut_off(sent: bytes):
 @given(noise=st.binary(max_size=600))
 @settings(max_examples=200, deadline=None)
 def test_noise_is_refused_or_waited_on_and_never_crashes(noise: bytes):
-    mux = small(initiator=False)
+    side = small(initiator=False)
     try:
-        mux.receive(noise)
+        side.receive(noise)
     except MuxError:
         return
-    assert mux.streams <= 8
+    assert side.streams <= 8

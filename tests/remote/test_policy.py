@@ -36,6 +36,13 @@ def test_a_rule_for_others_does_not_count(member: str):
     assert limits(AccessRule(members=(member,), deny=("*",))) == Limits()
 
 
+def test_a_token_is_of_no_member():
+    rules = (AccessRule(members=("*",), deny=("*",)), AccessRule(deny=("exec.*",)))
+    found = limits_of(rules, member="", node_id="", role=Role.ADMIN)
+    assert found.permit("env.list")
+    assert not found.permit("exec.run")
+
+
 def test_a_rule_for_roles_counts_for_those_alone():
     rule = AccessRule(roles=("viewer", "developer"), deny=("*",))
     assert limits(rule, role=Role.OPERATOR).permit("exec.run")

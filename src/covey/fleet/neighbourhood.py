@@ -86,10 +86,12 @@ class Senses:
     """What discovery uses of the outside world; wiring supplies each.
 
     `radio`, `tailnet` and `watch` are None where the source is off. `own_addresses` are where
-    others reach this node, the tailnet's left out; `seeded` are addresses from joining.
+    others reach this node as far as the settings and the interfaces tell, `lan_addresses` what
+    its interfaces have; `seeded` are addresses from joining.
     """
 
     own_addresses: Callable[[], list[str]]
+    lan_addresses: Callable[[], list[str]]
     seeded: Callable[[], list[str]]
     radio: Callable[[Callable[[], None]], Radio] | None
     tailnet: TailnetSource | None
@@ -169,7 +171,8 @@ class Neighbourhood:
         """Return what is to be dialled now."""
         if not self._core.is_member:
             return ()
-        own = {*self._senses.own_addresses(), *self.tailnet_addresses}
+        senses = self._senses
+        own = {*senses.own_addresses(), *senses.lan_addresses(), *self.tailnet_addresses}
         return dial_plan(self.sightings(), own=own, me=self._core.keys.node_id)
 
     def links_changed(self) -> None:
@@ -294,7 +297,7 @@ class Neighbourhood:
         return [key for key in found if key is not None]
 
     def _port(self) -> int:
-        own = self._senses.own_addresses()
+        own = self._senses.lan_addresses()
         return parse_address(own[0]).port if own else DEFAULT_PORT
 
     def members_changed(self) -> None:
@@ -316,12 +319,12 @@ class Neighbourhood:
 
     async def _follow_moves(self) -> None:
         """Tell the fleet, and dial anew, when this machine's addresses changed."""
-        known = self._senses.own_addresses()
+        known = self._senses.lan_addresses()
         while True:
             await self._moves.wait()
             self._moves.clear()
             self._lan_is_new.set()
-            present = self._senses.own_addresses()
+            present = self._senses.lan_addresses()
             if present != known:
                 _log.info("the addresses of this machine are now: %s", ", ".join(present))
                 known = present
@@ -344,7 +347,7 @@ class Neighbourhood:
             return None
         me, now, port = self._core.keys.node_id, time.time(), self._port()
         version = this_machine("covey").covey_version
-        own = (parse_address(item).host for item in self._senses.own_addresses())
+        own = (parse_address(item).host for item in self._senses.lan_addresses())
         return Announcement(
             self._core.keys.secrets.name,
             port,

@@ -111,13 +111,14 @@ class UpstreamMachine:
 
     def _decide(self, now: float) -> Upstream:
         present = self.upstream
-        held = now - self._cloud_since
+        # The deadlines are compared as they were given out: a rounded difference may miss them.
+        steady, lost = self._cloud_since + STEADY_S, self._cloud_since + GRACE_S
         if self._policy.cloud and self._cloud is not None:
-            if present.kind is Kind.CLOUD or not self._left_cloud or held >= STEADY_S:
+            if present.kind is Kind.CLOUD or not self._left_cloud or now >= steady:
                 return Upstream(Kind.CLOUD, self._cloud)
-            self.deadline = self._cloud_since + STEADY_S
-        elif present.kind is Kind.CLOUD and held < GRACE_S:
-            self.deadline = self._cloud_since + GRACE_S
+            self.deadline = steady
+        elif present.kind is Kind.CLOUD and now < lost:
+            self.deadline = lost
             return present
         return self._of_lan(now)
 

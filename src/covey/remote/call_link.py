@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -16,8 +17,10 @@ from covey.remote.mux import Ended, Event, Mux, MuxError, Opened, Ponged, Receiv
 
 _BATCH_BYTES = 128 * 1024
 _BACKLOG_BYTES = 128 * 1024
-_PING_EVERY_S = 10.0
-_PATIENCE_S = 15.0
+_PING_BUSY_S = 3.0
+_PING_IDLE_S = 30.0
+_PATIENCE_S = 10.0
+_FAR_MS = 2.0
 _log = logging.getLogger("covey.remote")
 
 
@@ -105,7 +108,7 @@ class LinkStream:
             self._given.clear()
             await self._given.wait()
         piece = self._held.popleft()
-        self._link.mux.consumed(self.number, piece.cost)
+        self._link.consumed(self.number, piece.cost, keeps_up=not self._held)
         if self._link.mux.pending:
             self._link.wake()
         return piece
@@ -168,7 +171,8 @@ class CallLink:
         self._streams: dict[int, LinkStream] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._heard_at = time.monotonic()
+        self._busy = asyncio.Event()
+        self._unanswered_since: float | None = None
         self._lost: UnreachableError | None = None
 
     @property
@@ -186,8 +190,7 @@ class CallLink:
         if self._lost is not None:
             raise self._lost
         stream = LinkStream(self, self.mux.open(purpose))
-        self._streams[stream.number] = stream
-        self.used_at = time.monotonic()
+        self._add(stream)
         self.wake()
         return stream
 
@@ -219,6 +222,14 @@ class CallLink:
         """Have what is queued sent."""
         self._wake.set()
 
+    def consumed(self, number: int, cost: int, *, keeps_up: bool) -> None:
+        """Give credit for what a stream has read; one that waits for the line may have more."""
+        self.mux.consumed(number, cost, widen=keeps_up and self._is_far)
+
+    @property
+    def _is_far(self) -> bool:
+        return self.rtt_ms is not None and self.rtt_ms >= _FAR_MS
+
     def reset(self, stream: LinkStream, reason: bytes) -> None:
         """End a stream at once."""
         self.mux.reset(stream.number, reason)
@@ -229,7 +240,7 @@ class CallLink:
     async def _read(self) -> None:
         while True:
             data = await self._frames.receive()
-            self._heard_at = time.monotonic()
+            self._unanswered_since = None
             for event in self.mux.receive(data):
                 self._take(event)
             if self.mux.pending:
@@ -246,20 +257,38 @@ class CallLink:
             await self._wake.wait()
 
     async def _beat(self) -> None:
-        while time.monotonic() - self._heard_at < _PATIENCE_S:
+        """Ping often while there are streams, and end a connection whose other end is silent."""
+        while True:
             self.mux.ping(time.monotonic_ns())
             self.wake()
-            await asyncio.sleep(_PING_EVERY_S)
+            self._unanswered_since = self._unanswered_since or time.monotonic()
+            await self._pause()
+            if self._silent_s() > _PATIENCE_S:
+                _log.info("nothing was heard of %s for %.0f s", self.peer[:8], _PATIENCE_S)
+                return
             if self.is_idle and time.monotonic() - self.used_at > self._idle_s:
                 return
-        _log.info("nothing was heard of %s for %.0f s", self.peer[:8], _PATIENCE_S)
+
+    async def _pause(self) -> None:
+        if not self._is_calm():
+            await asyncio.sleep(_PING_BUSY_S)
+        if self._is_calm():
+            self._busy.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._busy.wait(), _PING_IDLE_S)
+
+    def _silent_s(self) -> float:
+        since = self._unanswered_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _is_calm(self) -> bool:
+        return self.is_idle and self._unanswered_since is None
 
     def _take(self, event: Event) -> None:
         match event:
             case Opened(number, purpose):
                 stream = LinkStream(self, number)
-                self._streams[number] = stream
-                self.used_at = time.monotonic()
+                self._add(stream)
                 task = asyncio.create_task(self._serve(purpose, stream))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -285,6 +314,11 @@ class CallLink:
         except Exception:  # noqa: BLE001 - logged; the other streams go on
             _log.exception("a stream of %s failed", self.peer[:8])
             stream.reset()
+
+    def _add(self, stream: LinkStream) -> None:
+        self._streams[stream.number] = stream
+        self.used_at = time.monotonic()
+        self._busy.set()
 
     def _drop_if_over(self, stream: LinkStream) -> None:
         """Forget a stream that both sides have ended; who holds it may read what is left."""

@@ -208,7 +208,7 @@ class CallLinks:
             # No relay is asked for inside a relay: a chain would have no bound.
             if purpose != Purpose.CALL:
                 raise RefusedError("A relayed connection carries calls alone.")
-            await self._serve_call(stream, peer, f"relayed by {via[:8]}")
+            await self._serve_call(stream, peer, f"mesh, through {via[:8]}")
 
         link = CallLink(
             frames, me=self._trust.me, peer=peer, accept=accept, via=via, idle_s=_IDLE_S
@@ -240,7 +240,7 @@ class CallLinks:
     async def _accept(self, purpose: int, stream: LinkStream, peer: NodeId) -> None:
         match purpose:
             case Purpose.CALL:
-                await self._serve_call(stream, peer, "peer")
+                await self._serve_call(stream, peer, "mesh")
             case Purpose.RELAY:
                 await self._relay_for(stream, peer)
             case Purpose.RELAYED:

@@ -15,7 +15,12 @@ from enum import IntEnum
 from covey.errors import UnreachableError
 
 WINDOW_BYTES = 256 * 1024
-"""What one stream may have under way in one direction."""
+"""What one stream may have under way in one direction, at first."""
+
+WIDEST_BYTES = 2 * 1024 * 1024
+"""What one stream may have under way once its reader has shown that it keeps up."""
+
+_ALL_WIDER_BYTES = 16 * 1024 * 1024
 
 MAX_PAYLOAD = 64 * 1024
 MAX_STREAMS = 256
@@ -134,6 +139,7 @@ class Mux:
         self._turns: deque[int] = deque()
         self._control: deque[bytes] = deque()
         self._partial = b""
+        self._widened = 0
 
     @property
     def streams(self) -> int:
@@ -187,17 +193,26 @@ class Mux:
         found = self._streams.get(stream)
         return 0 if found is None else found.backlog
 
-    def consumed(self, stream: int, cost: int) -> None:
-        """Give the other side credit for what was read."""
+    def consumed(self, stream: int, cost: int, *, widen: bool = False) -> None:
+        """Give the other side credit for what was read; `widen` lets it send further ahead."""
         found = self._streams.get(stream)
         if found is None:
             return
         found.received -= cost
         found.owed += cost
+        if widen and found.owed >= found.window // 2:
+            self._widen(found)
         # Half a window at a time: few frames, and a sender without credit is always owed this much.
         if found.owed >= found.window // 2 and not found.end_received:
             self._control.append(_frame(FrameKind.CREDIT, stream, _NUMBER.pack(found.owed)))
             found.owed = 0
+
+    def _widen(self, stream: _Stream) -> None:
+        extra = min(stream.window, WIDEST_BYTES - stream.window)
+        if extra > 0 and self._widened + extra <= _ALL_WIDER_BYTES:
+            self._widened += extra
+            stream.window += extra
+            stream.owed += extra
 
     def ping(self, nonce: int) -> None:
         """Ask for a sign of life."""
@@ -314,6 +329,8 @@ class Mux:
 
     def _forget(self, stream: int) -> bool:
         found = self._streams.pop(stream, None)
+        if found is not None:
+            self._widened -= found.window - self._window
         if found is not None and stream % 2 != self._own:
             self._theirs -= 1
         return found is not None

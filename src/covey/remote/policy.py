@@ -20,7 +20,7 @@ def limits_of(
     role: Role,
     allow_by_default: bool = True,
 ) -> Limits:
-    """Return what the rules leave to a caller with `role` from a member.
+    """Return what the rules leave to a caller with `role` from a member, or from none (`""`).
 
     All rules that fit count: what any of them denies is denied; if any of them allows something,
     the rest is denied; else the default holds. The first `as_user` of them counts.
@@ -36,7 +36,9 @@ def limits_of(
 def _fits(rule: AccessRule, member: str, node_id: str, role: Role) -> bool:
     if rule.roles and role.label not in rule.roles:
         return False
-    return not rule.members or any(_names(item, member, node_id) for item in rule.members)
+    if not rule.members:
+        return True
+    return bool(member) and any(_names(item, member, node_id) for item in rule.members)
 
 
 def _names(pattern: str, member: str, node_id: str) -> bool:

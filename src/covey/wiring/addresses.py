@@ -9,14 +9,11 @@ from covey.settings import DEFAULT_PORT, Address, parse_address
 _V4 = 4
 
 
-def reachable_addresses(listen: str, advertise: tuple[str, ...]) -> list[str]:
+def reachable_addresses(listen: str) -> list[str]:
     """Return `host:port` texts, the most widely reachable first.
 
-    Advertised addresses replace all others; a wildcard listener stands for every interface, with
-    IPv4 alone if it is IPv4's.
+    A wildcard listener stands for every interface, with IPv4 alone if it is IPv4's.
     """
-    if advertise:
-        return list(advertise)
     where = parse_address(listen, default_port=DEFAULT_PORT)
     try:
         wildcard = not where.host or ipaddress.ip_address(where.host).is_unspecified

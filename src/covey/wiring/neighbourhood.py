@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from covey.engines.interfaces import AddressWatch
-from covey.engines.mdns import MdnsRadio
 from covey.engines.tailscale import TailscaleClient
 from covey.errors import InvalidRequestError, StorageError
 from covey.fleet.core import FleetCore
-from covey.fleet.neighbourhood import Neighbourhood, Senses
+from covey.fleet.neighbourhood import Neighbourhood, Radio, Senses
 from covey.settings import Settings, parse_address
 from covey.surfaces.peer.service import Gate
 
@@ -24,6 +23,7 @@ def make_neighbourhood(
     settings: Settings,
     *,
     own_addresses: Callable[[], list[str]],
+    lan_addresses: Callable[[], list[str]],
     seeded: Callable[[], list[str]],
     announce: Callable[[], Awaitable[None]],
 ) -> Neighbourhood:
@@ -38,8 +38,9 @@ def make_neighbourhood(
         settings,
         Senses(
             own_addresses=own_addresses,
+            lan_addresses=lan_addresses,
             seeded=seeded,
-            radio=MdnsRadio if found.mdns and outward else None,
+            radio=_radio if found.mdns and outward else None,
             tailnet=(
                 TailscaleClient(found.tailscale_socket)
                 if found.tailscale and (outward or found.tailscale_socket)
@@ -49,6 +50,13 @@ def make_neighbourhood(
             announce=announce,
         ),
     )
+
+
+def _radio(changed: Callable[[], None]) -> Radio:
+    # Not above: a node that has no LAN is spared the memory of the mDNS library.
+    from covey.engines.mdns import MdnsRadio
+
+    return MdnsRadio(changed)
 
 
 def make_gate(node_id: str, settings: Settings) -> Gate:

@@ -154,6 +154,7 @@ class OpenNode:
             self.fleet.core,
             settings,
             own_addresses=self.own_addresses,
+            lan_addresses=self._lan_addresses,
             seeded=lambda: self._seeded.addresses,
             announce=self._announce_now,
         )
@@ -256,12 +257,15 @@ class OpenNode:
 
     def own_addresses(self) -> list[str]:
         """Return where others reach this node."""
+        return list(self._frame.settings.server.advertise) or self._lan_addresses()
+
+    def _lan_addresses(self) -> list[str]:
         listen = self.listening[0] if self.listening else self._frame.settings.server.listen
         wildcard = self._frame.settings.server.listen
         if wildcard.startswith(("0.0.0.0:", "[::]:")) and self.listening:
             port = parse_address(self.listening[0]).port
             listen = str(parse_address(wildcard)._replace(port=port))
-        return reachable_addresses(listen, self._frame.settings.server.advertise)
+        return reachable_addresses(listen)
 
     async def _listen(self, app: ASGIApp) -> None:
         where = parse_address(self._frame.settings.server.listen)

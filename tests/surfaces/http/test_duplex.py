@@ -13,8 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from covey.surfaces.http import socket_input
-from tests.surfaces.http.serving import DEADLINE, Running
+from covey.surfaces.http import serve, socket_input
+from covey.surfaces.http.socket_protocol import SocketProtocol
+from tests.surfaces.http.serving import DEADLINE, Running, running
 
 TALK = "/api/v1/talk/a"
 HOLD = "/api/v1/hold"
@@ -168,3 +169,25 @@ def test_a_refusal_at_the_handshake_is_kept(server: Running):
     assert [(item.operation, item.outcome) for item in server.trail.entries] == [
         ("note.talk", "refused")
     ]
+
+
+def test_a_client_that_is_held_back_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serve, "_PING_INTERVAL", 0.05)
+    monkeypatch.setattr(socket_input, "AHEAD_BYTES", 1)
+    late = []
+    timeout = SocketProtocol.keepalive_timeout
+
+    def watched(self: SocketProtocol) -> None:
+        late.append(self.read_paused)
+        timeout(self)
+
+    monkeypatch.setattr(SocketProtocol, "keepalive_timeout", watched)
+    with running() as server, dial(server, HOLD, subprotocols=BINARY) as web:
+        web.send(pack({}))
+        for _ in range(4):
+            web.send(pack({"type": "say", "data": b"12"}))
+        web.send(pack({"end": None}))
+        server.eventually(lambda: len(late) >= 3)
+        assert all(late)
+        server.run(_set(server))
+        assert unpack(web.recv(DEADLINE)) == 8

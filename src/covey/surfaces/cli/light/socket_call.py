@@ -39,6 +39,7 @@ _MESSAGE_LIMIT = 64 << 20
 _KEY = "Y292ZXktY292ZXktY292ZQ=="
 _TEXT, _BINARY, _CLOSE, _PING = 1, 2, 8, 9
 _SWITCHING = 101
+_WELL = (1000).to_bytes(2, "big")
 
 
 class SocketCall:
@@ -131,7 +132,9 @@ class SocketCall:
             if opcode == _PING:
                 self._frame(0xA, bytes(buffer[start:at]))
             elif opcode == _CLOSE:
-                raise broken_off()
+                if bytes(buffer[start : start + 2]) != _WELL:
+                    raise broken_off()
+                self.ended = True
             elif opcode in {0, _TEXT, _BINARY}:
                 if final and not self._message:
                     self._take(bytes(memoryview(buffer)[start:at]), found)

@@ -38,7 +38,7 @@ class RawTerminal:
         import tty
 
         self._before = termios.tcgetattr(self._descriptor)
-        tty.setraw(self._descriptor)
+        tty.setraw(self._descriptor, termios.TCSADRAIN)
 
     def __exit__(
         self,
