@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from covey.client.target import Target
 from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret
@@ -16,7 +17,6 @@ from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_option
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
-from covey.surfaces.cli.target import Target
 from covey.surfaces.cli.values import ParameterValue, has_many
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
