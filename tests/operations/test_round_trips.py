@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
+from covey.surfaces.cli.request import Request, build_request
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
@@ -20,7 +21,6 @@ from covey.operations.commands import command_of
 from covey.operations.registry import Operation
 from covey.operations.signature import Location
 from covey.operations.wire import wire_of
-from covey.surfaces.cli.request import Request, build_request
 from covey.surfaces.http.decode import decode_text, read_arguments
 from covey.surfaces.http.messages import JsonMessages, MsgpackMessages
 from tests.operations.every_operation import NAMES, OPERATIONS

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.surfaces.cli.request import build_request
+from covey.client.request import build_request
 from tests.surfaces.cli import sample
 from tests.surfaces.cli.conftest import Covey
 from tests.surfaces.cli.fake_daemon import FakeDaemon

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from covey.client.request import EVENT_STREAM, Request, build_request
+from covey.client.target import HostAnswer, Target
 from covey.errors import CoveyError, ExitCode, InvalidRequestError, NotFoundError, UnreachableError
 from covey.operations.command_document import Command, CommandDocument
-from covey.surfaces.cli.request import EVENT_STREAM, Request, build_request
-from covey.surfaces.cli.target import HostAnswer, Target
 from covey.surfaces.cli.transport import Response, Transport
 
 _BAD_REQUEST = 400

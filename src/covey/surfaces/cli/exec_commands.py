@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from covey.client.failure import CallFailedError
 from covey.errors import CoveyError, InvalidRequestError
 from covey.operations.command_document import Command
 from covey.surfaces.cli.app import CommandExitError
 from covey.surfaces.cli.exec_failure import as_error, settle
 from covey.surfaces.cli.light.exec_call import ATTACH_ROUTE, ROUTE, Ending, ExecCall, run_call
-from covey.surfaces.cli.light.failure import CallFailedError
 from covey.surfaces.cli.operation_command import DescribedCommand, describe_command
 from covey.surfaces.cli.run_operation import show_result
 from covey.surfaces.cli.session import Session

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from covey.client.failure import CallFailedError
 from covey.errors import CoveyError
 from covey.operations.command_document import load_commands
 from covey.surfaces.cli.light.exec_call import ExecCall
-from covey.surfaces.cli.light.failure import CallFailedError
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.session import Locals, Session
 from covey.surfaces.cli.ssh import FIELD, SshAddress, address_of, line_of

@@ -7,17 +7,17 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from covey.client.failure import CallFailedError
+from covey.client.target import HostAnswer, HostError
 from covey.errors import CoveyError
 from covey.surfaces.cli.exec_failure import announce, as_error, fallback
 from covey.surfaces.cli.fan_out import summarize
 from covey.surfaces.cli.light.conversation import STDERR, STDOUT, Conversation, LeftError
 from covey.surfaces.cli.light.exec_call import ROUTE, Ending, ExecCall
-from covey.surfaces.cli.light.failure import CallFailedError
 from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.socket_client import open_call
 from covey.surfaces.cli.ssh import line_of
-from covey.surfaces.cli.target import HostAnswer, HostError
 from covey.surfaces.cli.terminal import one_line, paint
 
 _CHANNELS = {"stdout": STDOUT, "stderr": STDERR}

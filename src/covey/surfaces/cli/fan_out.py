@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import msgspec
 
+from covey.client.target import HostAnswer, Target
 from covey.errors import ExitCode
 from covey.operations.command_document import Command
 from covey.surfaces.cli.app import CommandExitError
@@ -16,7 +17,6 @@ from covey.surfaces.cli.output import Output
 from covey.surfaces.cli.run_operation import show_item, show_result
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.tables import Table, render_table
-from covey.surfaces.cli.target import HostAnswer, Target
 from covey.surfaces.cli.terminal import one_line, paint, printable, width_of
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from covey.client.target import Target
 from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandParameter
 from covey.operations.secret import Secret

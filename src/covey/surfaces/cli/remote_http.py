@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from covey.errors import InvalidRequestError, UnreachableError
+from covey.client.tls import read_url, tls_context
+from covey.errors import UnreachableError
 from covey.surfaces.cli.local_http import ProtocolError
 
 _CONNECT_SECONDS = 10.0
-_DEFAULT_PORT = 13500
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,62 +79,27 @@ class RemoteConnection:
 
 def connect(remote: Remote) -> http.client.HTTPConnection:
     """Connect; raises `InvalidRequestError` or `UnreachableError`."""
-    parts = urlsplit(remote.url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in {"https", "http"} or not parts.hostname or port == -1:
-        raise InvalidRequestError(
-            f"{remote.url!r} is not the URL of a node.",
-            hint="It looks like this: https://frigg.example:13500",
-        )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise InvalidRequestError(
-            "A token must not travel unencrypted, and this URL begins with http:.",
-            hint=f"Use https://{parts.netloc}",
-        )
+    encrypted, host, port = read_url(remote.url)
+    netloc = urlsplit(remote.url).netloc
     connection: http.client.HTTPConnection
-    if parts.scheme == "http":
-        connection = http.client.HTTPConnection(parts.hostname, port, timeout=_CONNECT_SECONDS)
-    else:
+    if encrypted:
         connection = http.client.HTTPSConnection(
-            parts.hostname,
-            port or _DEFAULT_PORT,
-            timeout=_CONNECT_SECONDS,
-            context=_tls(remote.ca_file),
+            host, port, timeout=_CONNECT_SECONDS, context=tls_context(remote.ca_file)
         )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS)
     try:
         connection.connect()
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
-            f"The certificate of {parts.netloc} is not trusted: {error.verify_message}.",
+            f"The certificate of {netloc} is not trusted: {error.verify_message}.",
             hint="On a machine of the fleet: covey fleet authority > fleet.pem. "
             "Then here: COVEY_CA_FILE=fleet.pem",
         ) from error
     except (OSError, UnicodeError) as error:
         raise UnreachableError(
-            f"{parts.netloc} cannot be reached: {getattr(error, 'strerror', None) or error}.",
+            f"{netloc} cannot be reached: {getattr(error, 'strerror', None) or error}.",
             hint="Check the address, that the node is up, and that its port is open.",
         ) from error
     connection.sock.settimeout(None)
     return connection
-
-
-def _tls(ca_file: str | None) -> ssl.SSLContext:
-    """Trust the system's authorities and names, or else the fleet's authority alone.
-
-    That one certifies members and nobody else, under ids that no address tells.
-    """
-    if not ca_file:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    try:
-        context.load_verify_locations(ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidRequestError(
-            f"The CA file {ca_file} cannot be used: {error.strerror or error}.",
-            hint="COVEY_CA_FILE must name what `covey fleet authority` printed.",
-        ) from error
-    return context

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covey.client.target import Target
 from covey.errors import InvalidRequestError
 from covey.operations.command_document import Command, CommandDocument
 from covey.paths import Paths, find_paths
 from covey.surfaces.cli.output import Output
-from covey.surfaces.cli.target import Target
 from covey.surfaces.cli.tree import Node
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from covey.client.socket_call import SocketCall
+from covey.client.target import Target
 from covey.errors import CoveyError
-from covey.surfaces.cli.light.socket_call import SocketCall
 from covey.surfaces.cli.session import Session
-from covey.surfaces.cli.target import Target
 
 
 def open_call(session: Session, target: Target | None = None) -> tuple[SocketCall, dict[str, str]]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from covey.client.target import Target
 from covey.errors import CoveyError, InvalidRequestError
 from covey.surfaces.cli.light.exec_call import ExecCall
 from covey.surfaces.cli.session import Session
-from covey.surfaces.cli.target import Target
 
 FIELD = "ssh"
 """The field of a host record that holds `[user@]host[:port]`, or a name of the user's config."""

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from covey.client.request import Request
 from covey.errors import CoveyError, RefusedError, UnreachableError
 from covey.paths import LOCAL_TCP_PORT, Paths
 from covey.surfaces.cli.local_http import LocalConnection, ProtocolError
-from covey.surfaces.cli.request import Request
 
 if TYPE_CHECKING:
     from covey.surfaces.cli.remote_http import Remote

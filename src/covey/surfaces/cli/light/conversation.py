@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from covey.surfaces.cli.light.socket_call import SocketCall
+    from covey.client.socket_call import SocketCall
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 

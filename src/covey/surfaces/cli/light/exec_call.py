@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from covey.client.failure import CallFailedError
 from covey.surfaces.cli.light.conversation import STDERR, STDOUT, Conversation, LeftError
-from covey.surfaces.cli.light.failure import CallFailedError
 from covey.surfaces.cli.light.terminal_mode import RawTerminal, size_of_terminal
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from covey.surfaces.cli.light.socket_call import SocketCall
+    from covey.client.socket_call import SocketCall
 
 ROUTE = "/api/v1/exec:run"
 ATTACH_ROUTE = "/api/v1/exec/{id}/attach"

@@ -10,10 +10,10 @@ import sys
 from _socket import AF_UNIX, SOCK_STREAM
 from _socket import socket as plain_socket
 
+from covey.client.failure import CallFailedError
+from covey.client.socket_call import SocketCall
 from covey.paths import find_paths
 from covey.surfaces.cli.light.exec_call import ROUTE, ExecCall, run_call
-from covey.surfaces.cli.light.failure import CallFailedError
-from covey.surfaces.cli.light.socket_call import SocketCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.surfaces.cli.light.packed import pack, unpack
+from covey.client.packed import pack, unpack
 
 SCALARS = (
     st.none()

@@ -82,6 +82,11 @@ class HostError(msgspec.Struct, frozen=True):
     details: dict[str, Any] = {}
     exit_code: int = ExitCode.FAILED
 
+    @classmethod
+    def of(cls, error: CoveyError) -> HostError:
+        """Return the form of an error."""
+        return cls(error.code, error.message, error.hint, dict(error.details), error.exit_code)
+
     def as_error(self) -> CoveyError:
         """Return it in the form that is shown."""
         error = CoveyError(self.message, hint=self.hint, details=self.details)
