@@ -83,3 +83,8 @@ def test_the_pages_may_run_and_reach_only_their_own(server: Running, path: str):
 def test_a_path_outside_the_pages_is_nothing(server: Running):
     for path in ("/docs/", "/docs/../app.py", "/docs/..%2Fapp.py", "/docs/app.py"):
         assert server.request("GET", path, token=None).status == 404
+
+
+def test_the_bare_address_leads_to_the_reader(server: Running):
+    reply = server.request("GET", "/", token=None)
+    assert (reply.status, reply.headers["location"]) == (307, "/docs")

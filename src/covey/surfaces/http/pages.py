@@ -49,6 +49,7 @@ class Pages:
             Row("GET", "/health", None, "health", self._health),
             Row("GET", "/metrics", Role.VIEWER, METRICS, self._metrics),
             Row("GET", "/openapi.json", None, "openapi", self._document),
+            Row("GET", "/", None, "docs", self._to_docs),
         ]
         rows += [
             Row("GET", path, None, "docs", self._static(name, media_type))
@@ -68,6 +69,10 @@ class Pages:
         self.gate.pass_anybody(request.scope)
         self._openapi = self._openapi or encode_openapi(self.registry)
         return media_response(self._openapi, "application/json")
+
+    async def _to_docs(self, request: Request, _params: dict[str, str]) -> Response:
+        self.gate.pass_anybody(request.scope)
+        return Response(status_code=307, headers={"location": "/docs"})
 
     def _static(self, name: str, media_type: str) -> HttpHandler:
         async def serve(request: Request, _params: dict[str, str]) -> Response:
