@@ -17,7 +17,6 @@ from covey.surfaces.cli.options import GLOBAL_FLAGS, GlobalOption, global_option
 from covey.surfaces.cli.run_operation import run_operation
 from covey.surfaces.cli.secrets_input import ask, is_interactive, read_stdin_line
 from covey.surfaces.cli.session import Session
-from covey.surfaces.cli.target import Target
 from covey.surfaces.cli.terminal import printable
 from covey.surfaces.cli.values import ParameterValue, WholeNumber, has_many
 
