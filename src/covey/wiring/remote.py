@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covey.engines.accounts import SystemAccounts
-from covey.engines.processes import KeptProcesses
 from covey.env.model import Kind
 from covey.env.service import EnvService
 from covey.errors import ConflictError, RefusedError
 from covey.operations.context import Services
 from covey.paths import Paths
+from covey.remote.exec.ports import DetachedProcess, Ending, Launch, RunningProcess, Spooling
 from covey.remote.exec.recordings import Recordings
 from covey.remote.exec.records import ExecFiles
 from covey.remote.exec.registry import Commands, ExecPolicy, Recording
 from covey.remote.exec.request import Preparation
 from covey.settings import Settings
+
+if TYPE_CHECKING:
+    from covey.engines.processes import KeptProcesses
 
 
 class FleetVariables:
@@ -56,6 +60,42 @@ class FleetVariables:
         ]
 
 
+class ProcessesOnDemand:
+    """Implements `Processes`; its engine is loaded with the first command that it is needed for."""
+
+    def __init__(self) -> None:
+        self._made: KeptProcesses | None = None
+
+    @property
+    def _engine(self) -> KeptProcesses:
+        if self._made is None:
+            from covey.engines.processes import KeptProcesses
+
+            self._made = KeptProcesses()
+        return self._made
+
+    async def run(self, launch: Launch) -> RunningProcess:
+        """Start a command that ends with us."""
+        return await self._engine.run(launch)
+
+    async def start(self, launch: Launch, directory: Path, spooling: Spooling) -> DetachedProcess:
+        """Start a command that keeps its output in `directory`."""
+        return await self._engine.start(launch, directory, spooling)
+
+    async def connect(self, directory: Path) -> DetachedProcess | None:
+        """Return the command that was started with this directory; None if it runs no more."""
+        return await self._engine.connect(directory)
+
+    def ending(self, directory: Path) -> Ending | None:
+        """Return how the command that was started with this directory ended, if it is known."""
+        return self._engine.ending(directory)
+
+    def close(self) -> None:
+        """End the commands that were run; the detached ones run on."""
+        if self._made is not None:
+            self._made.close()
+
+
 class RemoteServices:
     """Commands and files, for as long as the node is unlocked."""
 
@@ -65,7 +105,7 @@ class RemoteServices:
         files = ExecFiles(state / "exec", state / "recordings", policy.keep_days)
         variables = FleetVariables(env)
         self._commands = Commands(
-            KeptProcesses(),
+            ProcessesOnDemand(),
             Preparation(SystemAccounts(), variables),
             variables,
             files,
