@@ -107,7 +107,7 @@ class Neighbourhood:
         self._settings = settings
         self._senses = senses
         self._mode = Mode(settings.server.mode)
-        self._radio = None if senses.radio is None else senses.radio(self._heard_changed)
+        self._radio: Radio | None = None
         self._watch = None if senses.watch is None else senses.watch(self._moved)
         self._tailnet: Tailnet | None = None
         self._recognised: dict[tuple[int, str, str], Known | None] = {}
@@ -151,8 +151,8 @@ class Neighbourhood:
         if self._watch is not None:
             self._watch.start()
         work: list[Coroutine[None, None, None]] = [self._follow_upstream(), self._follow_moves()]
-        if self._radio is not None:
-            work.append(self._announce_on_lan(self._radio))
+        if self._senses.radio is not None:
+            work.append(self._announce_on_lan(self._senses.radio))
         if self._senses.tailnet is not None:
             work.append(self._follow_tailnet(self._senses.tailnet))
         self._tasks = [asyncio.create_task(item) for item in work]
@@ -332,18 +332,21 @@ class Neighbourhood:
                 await self._senses.announce()
             self.links.dial_now()
 
-    async def _announce_on_lan(self, radio: Radio) -> None:
+    async def _announce_on_lan(self, make: Callable[[Callable[[], None]], Radio]) -> None:
         while True:
             self._lan_is_new.clear()
             announcement = self._announcement()
             if announcement is not None:
-                await radio.announce(announcement)
+                if self._radio is None:
+                    self._radio = make(self._heard_changed)
+                await self._radio.announce(announcement)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lan_is_new.wait(), next_epoch(time.time()))
 
     def _announcement(self) -> Announcement | None:
         keys = self._keys()
-        if not keys or not self._core.is_member:
+        alone = len(self._core.roster.present) < 2  # noqa: PLR2004 - this node and another
+        if not keys or not self._core.is_member or alone:
             return None
         me, now, port = self._core.keys.node_id, time.time(), self._port()
         version = this_machine("covey").covey_version
