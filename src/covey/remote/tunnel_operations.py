@@ -45,7 +45,6 @@ async def open_tunnel(
     access=Role.OPERATOR,
     effect=Effect.CHANGE,
     http="POST /api/v1/tunnels:listen",
-    examples=("tunnel listen --port 8080",),
 )
 async def listen(
     ctx: Context,

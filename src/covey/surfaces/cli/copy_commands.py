@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from covey.client.target import Target
-from covey.errors import CoveyError, InvalidRequestError
+from covey.errors import CoveyError, ExitCode, InvalidRequestError
 from covey.surfaces.cli.app import CommandExitError
+from covey.surfaces.cli.client import RemoteError
 from covey.surfaces.cli.copy_places import FilePlace, group_by_host, read_place
 from covey.surfaces.cli.copy_progress import Progress, summary
 from covey.surfaces.cli.copy_pump import Pump, Side, SideFailedError
@@ -77,9 +79,11 @@ def sync_dir(session: Session, node: Node) -> click.Command:
     def start(source: str, destination: str, **chosen: bool) -> None:
         given = read_place(source)
         target = read_place(destination)
-        extra: dict[str, Any] = {"sync": True, "placing": "as"}
+        extra: dict[str, Any] = {"sync": True, "placing": "into"}
         extra |= {name: True for name, value in chosen.items() if value}
         what = {"paths": [given.path], "contents": True}
+        if not chosen["dry_run"]:
+            _make(session, target)
         try:
             failed = _copy(session, given.host, what, target, extra)
         except SideFailedError as failure:
@@ -103,6 +107,21 @@ def sync_dir(session: Session, node: Node) -> click.Command:
         "deleted without --delete.",
         examples=("sync-dir ./site frigg:/srv/www", "sync-dir frigg:photos ./photos --delete"),
     )
+
+
+def _make(session: Session, target: FilePlace) -> None:
+    """Make a directory that is not there yet."""
+    if target.host is None:
+        os.makedirs(target.path, exist_ok=True)  # noqa: PTH103 - a path as it was written
+        return
+    client = session.another_client(Target(hosts=(target.host,)))
+    try:
+        client.call("files.mkdir", path=target.path, parents=True)
+    except RemoteError as error:
+        if error.exit_code != ExitCode.CONFLICT:
+            raise
+    finally:
+        client.transport.close()
 
 
 def _copy(

@@ -47,7 +47,7 @@ class Progress:
         """Take an answer of the receiver."""
         match item.get("type"):
             case "plan":
-                self._total += item["bytes"]
+                self._total += item["size"]
                 self.paths += [_text(path) for path in item.get("paths", ())]
             case "failed":
                 self.failed.append(f"{_text(item['path'])}: {item['reason']}")
@@ -89,7 +89,7 @@ class Progress:
 
 def summary(finished: Mapping[str, Any], seconds: float) -> str:
     """Say what a copy did."""
-    copied, sent = finished["copied"], finished["bytes"]
+    copied, sent = finished["copied"], finished["sent"]
     parts = [f"{copied} file{'' if copied == 1 else 's'} copied"]
     if finished["skipped"]:
         parts.append(f"{finished['skipped']} left as they were")

@@ -80,7 +80,7 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     "exec.run": LocalCommand("exec_commands:run", "Run a command on any host."),
     "files.cat": LocalCommand("files_commands:cat", "Print a file of any machine."),
     "files.hash": LocalCommand("files_commands:plain", "Print a file's checksum."),
-    "files.ls": LocalCommand("files_commands:plain", "List a directory of any machine."),
+    "files.ls": LocalCommand("files_commands:ls", "List a directory of any machine."),
     "files.mkdir": LocalCommand("files_commands:plain", "Make a directory on any machine."),
     "files.rm": LocalCommand("files_commands:plain", "Remove a file on any machine."),
     "files.stat": LocalCommand("files_commands:plain", "Describe a file of any machine."),
@@ -165,6 +165,9 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 HIDDEN = frozenset({"node"})
 """Groups that `covey --help` leaves out, because their commands have shorter names."""
+
+INNER = frozenset({"tunnel.listen"})
+"""Operations that are parts of a command, and none by themselves."""
 
 NEVER_ASKED = frozenset({"env.unset", "node.shutdown"})
 """Operations that destroy, but nothing that cannot be had back: they are done unasked."""
