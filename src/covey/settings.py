@@ -239,6 +239,19 @@ class FilesSettings(msgspec.Struct, frozen=True):
     ] = ()
 
 
+class TunnelSettings(msgspec.Struct, frozen=True):
+    """TCP tunnels that others open through this machine; patterns such as `127.0.0.1:*`."""
+
+    connect: Annotated[
+        tuple[str, ...],
+        Key("Addresses, as HOST:PORT, that tunnels may lead to.", listing(text())),
+    ] = ("*",)
+    listen: Annotated[
+        tuple[str, ...],
+        Key("Addresses that tunnels may listen on.", listing(text())),
+    ] = ("127.0.0.1:*", "::1:*", "localhost:*")
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All sections."""
 
@@ -254,6 +267,7 @@ class Settings(msgspec.Struct, frozen=True):
     env: EnvSettings = EnvSettings()
     exec: ExecSettings = ExecSettings()
     files: FilesSettings = FilesSettings()
+    tunnel: TunnelSettings = TunnelSettings()
 
 
 class SettingDescription(msgspec.Struct, frozen=True):

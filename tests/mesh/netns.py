@@ -89,6 +89,10 @@ class Host:
         self.lan = lan
         self.plug()
 
+    def drop_ipv4(self) -> None:
+        """Leave it IPv6 alone."""
+        ip("-n", self.space, "-4", "address", "flush", "dev", "eth0")
+
     def unplug(self) -> None:
         """Take its interface away."""
         if self.wire is not None:
@@ -190,7 +194,9 @@ class Lab:
     def _lan(self, name: str, number: int) -> Lan:
         made = Lan(self, name, number)
         self._space(made.space)
-        ip("-n", made.space, "link", "add", "br0", "type", "bridge")
+        # A bridge takes its address from its cables, and neighbours remember it, unless it is set.
+        mac = f"02:00:00:00:{number:02x}:01"
+        ip("-n", made.space, "link", "add", "br0", "address", mac, "type", "bridge")
         ip("-n", made.space, "link", "set", "br0", "up")
         return made
 

@@ -9,7 +9,9 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine
 
-from zeroconf import (
+from zeroconf import (  # type: ignore[attr-defined] # old public names
+    DNSOutgoing,
+    DNSQuestion,
     Error,
     IPVersion,
     NonUniqueNameException,
@@ -22,6 +24,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from covey.fleet.beacon import SERVICE_TYPE, Announcement, Heard
 
 _ASK_MS = 3000
+_QUERY, _PTR, _INTERNET = 0, 12, 1
 _MOST_HEARD = 256
 _log = logging.getLogger("covey.lan")
 # It warns of each interface that has no multicast, which is nothing to be done about.
@@ -66,6 +69,14 @@ class MdnsRadio:
             self._info = fresh
         except (OSError, Error, NonUniqueNameException) as error:
             _log.info("the LAN cannot be told of this node: %s", error)
+
+    def ask(self) -> None:
+        """Ask who is there: two LANs that were joined hear nothing of each other unasked."""
+        if self._zeroconf is None:
+            return
+        question = DNSOutgoing(_QUERY)
+        question.add_question(DNSQuestion(SERVICE_TYPE, _PTR, _INTERNET))
+        self._zeroconf.zeroconf.async_send(question)
 
     async def close(self) -> None:
         """Take leave of the LAN."""

@@ -23,6 +23,7 @@ _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 60.0
 _URGENT_DELAY_S = 1.5
 _PARTING_S = 0.5
+_HELD_S = 5.0
 _STAGGER_S = 0.2
 _MOST_STAGGERED = 4
 _MEET_S = 5.0
@@ -288,6 +289,7 @@ class Links:
         _log.info("session with %s opened (%s, %s)", link.peer[:8], link.direction, link.address)
         link.pulse.quicken(fast=self._is_urgent(link))
         beating = asyncio.create_task(link.pulse.beat(self._changed))
+        began = time.monotonic()
         self._changed()
         try:
             await self._run(link.pulse)
@@ -298,7 +300,9 @@ class Links:
             _log.info("session with %s ended", link.peer[:8])
             self._changed()
             await link.channel.close()
-            self._wake_routes_to(link.peer)
+            # One that was refused at once would be refused again at once.
+            if time.monotonic() - began > _HELD_S:
+                self._wake_routes_to(link.peer)
 
     async def _stays(self, present: Link, fresh: Link) -> bool:
         """Whether the open session stays; one that does not answer has been lost by the peer."""

@@ -47,6 +47,8 @@ from covey.settings import DEFAULT_PORT, Address, Settings, parse_address
 from covey.store.api import NodeId
 
 _TAILNET_EVERY_S = 60.0
+_ASK_EVERY_S = 120.0
+_ASK_WITHOUT_CLOUD_EVERY_S = 15.0
 _log = logging.getLogger("covey.fleet.discovery")
 
 
@@ -59,6 +61,9 @@ class Radio(Protocol):
 
     async def announce(self, what: Announcement) -> None:
         """Say this from now on, on every interface that the machine has now."""
+
+    def ask(self) -> None:
+        """Ask the others to say again what they announce."""
 
     async def close(self) -> None:
         """Take leave of the LAN."""
@@ -174,6 +179,14 @@ class Neighbourhood:
         senses = self._senses
         own = {*senses.own_addresses(), *senses.lan_addresses(), *self.tailnet_addresses}
         return dial_plan(self.sightings(), own=own, me=self._core.keys.node_id)
+
+    def vouches_for(self, address: str) -> bool:
+        """Whether the fleet's records or people named an address, and not just a rumour."""
+        return any(
+            address in item.addresses
+            for item in self.sightings()
+            if item.source not in {Source.LAN, Source.TAILSCALE}
+        )
 
     def links_changed(self) -> None:
         """Take note that a link opened, ended, or is doubted."""
@@ -340,8 +353,12 @@ class Neighbourhood:
                 if self._radio is None:
                     self._radio = make(self._heard_changed)
                 await self._radio.announce(announcement)
+            if self._radio is not None:
+                self._radio.ask()
+            with_cloud = self.upstream.kind is Kind.CLOUD
+            pause = _ASK_EVERY_S if with_cloud else _ASK_WITHOUT_CLOUD_EVERY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lan_is_new.wait(), next_epoch(time.time()))
+                await asyncio.wait_for(self._lan_is_new.wait(), min(pause, next_epoch(time.time())))
 
     def _announcement(self) -> Announcement | None:
         keys = self._keys()

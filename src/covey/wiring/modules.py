@@ -13,7 +13,7 @@ from covey.fleet import (
     operations,
     token_operations,
 )
-from covey.remote import exec_operations
+from covey.remote import exec_operations, files_operations, tunnel_operations
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
     node_operations,
@@ -24,4 +24,6 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     token_operations,
     audit_operations,
     exec_operations,
+    files_operations,
+    tunnel_operations,
 )

@@ -161,7 +161,7 @@ class OpenNode:
         client = PeerClient(lambda: self.tls.client, self.fleet.member, lambda: self.gate)
         self.links = Links(
             self.keys.node_id,
-            RenewingDialer(client, self.get_fleet),
+            RenewingDialer(client, self.get_fleet, self.neighbourhood.vouches_for),
             self._exchange,
             targets=self.neighbourhood.targets,
             is_member=self._is_member,
@@ -176,7 +176,9 @@ class OpenNode:
             registry=frame.registry,
             services=frame.services,
             audit=frame.audit,
-            dialer=RenewingDialer(client, self.get_fleet, CALLS_PATH),
+            dialer=RenewingDialer(
+                client, self.get_fleet, self.neighbourhood.vouches_for, CALLS_PATH
+            ),
             targets=self.neighbourhood.targets,
         )
         self.exchanges: dict[NodeId, Exchange] = {}

@@ -91,13 +91,22 @@ class PeerPort:
 
 
 class RenewingDialer:
-    """Dials members; a refusal for this node's certificate is answered by asking for a new one."""
+    """Dials members; a refusal for this node's certificate is answered by asking for a new one.
+
+    `vouched` tells whether the fleet or its people named an address. Elsewhere, such as where an
+    announcement on the LAN leads, only those are asked whose certificate a known CA has signed.
+    """
 
     def __init__(
-        self, client: PeerClient, fleet: Callable[[], FleetService], path: str = REPLICATE_PATH
+        self,
+        client: PeerClient,
+        fleet: Callable[[], FleetService],
+        vouched: Callable[[str], bool],
+        path: str = REPLICATE_PATH,
     ) -> None:
         self._client = client
         self._fleet = fleet
+        self._vouched = vouched
         self._path = path
 
     async def dial(self, address: str) -> LinkChannel:
@@ -112,9 +121,9 @@ class RenewingDialer:
     async def _renewed(self, address: str) -> bool:
         fleet = self._fleet()
         try:
-            answer = await post(
-                address, RENEW_PATH, fleet.renewal_request(), await fetch_authority(address)
-            )
+            vouched = self._vouched(address)
+            authority = await fetch_authority(address) if vouched else fleet.authority()
+            answer = await post(address, RENEW_PATH, fleet.renewal_request(), authority)
             return await fleet.accept_renewal(answer)
         except CoveyError as error:
             _log.info("no renewal from %s: %s", address, error.message)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covey.engines.accounts import SystemAccounts
+from covey.engines.disks import ThreadDisks
+from covey.engines.tcp import SystemTcp
 from covey.env.model import Kind
 from covey.env.service import EnvService
-from covey.errors import ConflictError, RefusedError
+from covey.errors import ConflictError, CoveyError, RefusedError
 from covey.operations.context import Services
 from covey.paths import Paths
 from covey.remote.exec.ports import DetachedProcess, Ending, Launch, RunningProcess, Spooling
@@ -17,10 +21,17 @@ from covey.remote.exec.recordings import Recordings
 from covey.remote.exec.records import ExecFiles
 from covey.remote.exec.registry import Commands, ExecPolicy, Recording
 from covey.remote.exec.request import Preparation
+from covey.remote.files.partials import Partials
+from covey.remote.files.roots import Roots
+from covey.remote.files.service import Files
+from covey.remote.tunnels.service import TunnelPolicy, Tunnels
 from covey.settings import Settings
 
 if TYPE_CHECKING:
     from covey.engines.processes import KeptProcesses
+
+_CLEAN_EVERY_S = 86_400.0
+_log = logging.getLogger("covey.remote")
 
 
 class FleetVariables:
@@ -104,23 +115,55 @@ class RemoteServices:
         policy = settings.exec
         files = ExecFiles(state / "exec", state / "recordings", policy.keep_days)
         variables = FleetVariables(env)
+        accounts = SystemAccounts()
         self._commands = Commands(
             ProcessesOnDemand(),
-            Preparation(SystemAccounts(), variables),
+            Preparation(accounts, variables),
             variables,
             files,
             ExecPolicy(Recording(policy.record), policy.spool_bytes),
         )
         self._recordings = Recordings(files)
+        tunnels = TunnelPolicy(settings.tunnel.connect, settings.tunnel.listen)
+        self._tunnels = Tunnels(SystemTcp(), tunnels)
+        self._disks = ThreadDisks(accounts)
+
+        def roots(user: str | None) -> Roots:
+            account = accounts.own() if user is None else accounts.find(user)
+            return Roots(settings.files.roots or (account.home,))
+
+        self._files = Files(roots, self._disks, Partials(state / "transfers"))
+        self._cleaning: asyncio.Task[None] | None = None
 
     async def start(self, services: Services) -> None:
         """Find what runs from before, and offer the services."""
         await self._commands.open()
         services.provide(Commands, self._commands)
         services.provide(Recordings, self._recordings)
+        services.provide(Tunnels, self._tunnels)
+        services.provide(Files, self._files)
+        self._cleaning = asyncio.create_task(self._clean())
 
     def stop(self, services: Services) -> None:
         """Take the services back; detached commands run on."""
         services.withdraw(Commands)
         services.withdraw(Recordings)
+        services.withdraw(Tunnels)
+        self._tunnels.close()
+        services.withdraw(Files)
+        if self._cleaning is not None:
+            self._cleaning.cancel()
         self._commands.close()
+        self._disks.close()
+
+    async def _clean(self) -> None:
+        """Once a day, remove what is kept no longer and what given up copies left."""
+        while True:
+            self._commands.forget_old()
+            try:
+                removed = await self._files.remove_abandoned()
+                if removed:
+                    _log.info("removed %d temporary files of copies that were given up", removed)
+            except CoveyError as error:
+                _log.warning("%s", error.message)
+            await asyncio.sleep(_CLEAN_EVERY_S)

@@ -49,6 +49,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("config", "check"): LocalCommand("config_commands:check", "Check the settings for mistakes."),
     ("config", "path"): LocalCommand("config_commands:path", "Print where the settings file is."),
     ("config", "show"): LocalCommand("config_commands:show", "Show every setting and its origin."),
+    ("cp",): LocalCommand("copy_commands:cp", "Copy files from any machine to any other."),
     ("env", "run"): LocalCommand("env_run:run", "Run a command with the variables that apply."),
     ("fleet", "authority"): LocalCommand(
         "fleet_authority:authority", "Print the fleet's certificate, for --url elsewhere."
@@ -58,6 +59,12 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("recover",): LocalCommand("membership:recover", "Regain a fleet with its recovery key."),
     ("shell-init",): LocalCommand("shell_init:shell_init", "Print the hook for a shell's rc file."),
     ("shell",): LocalCommand("exec_commands:shell", "Open a shell on a host."),
+    ("sync-dir",): LocalCommand(
+        "copy_commands:sync_dir", "Make a directory on one machine like one on another."
+    ),
+    ("tunnel",): LocalCommand(
+        "tunnel_command:tunnel", "Forward TCP ports from one machine to another."
+    ),
     ("up",): LocalCommand("up:up", "Run the daemon in this terminal."),
 }
 """Commands that stand beside the operations; some of them work without a daemon."""
@@ -71,6 +78,12 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     ),
     "exec.logs": LocalCommand("exec_commands:logs", "Show what a detached command has written."),
     "exec.run": LocalCommand("exec_commands:run", "Run a command on any host."),
+    "files.cat": LocalCommand("files_commands:cat", "Print a file of any machine."),
+    "files.hash": LocalCommand("files_commands:plain", "Print a file's checksum."),
+    "files.ls": LocalCommand("files_commands:ls", "List a directory of any machine."),
+    "files.mkdir": LocalCommand("files_commands:plain", "Make a directory on any machine."),
+    "files.rm": LocalCommand("files_commands:plain", "Remove a file on any machine."),
+    "files.stat": LocalCommand("files_commands:plain", "Describe a file of any machine."),
     "env.scan": LocalCommand(
         "env_files:scan", "Find the fleet's secrets in files and staged changes."
     ),
@@ -159,6 +172,7 @@ GROUPS: dict[str, str] = {
     "config": "The settings of this machine.",
     "env": "Environment variables that follow you.",
     "exec": "Commands on any machine.",
+    "files": "Files on any machine.",
     "fleet": "The machines of the fleet.",
     "node": "The node that runs here.",
     "peers": "The other machines, as this one sees them.",
@@ -171,7 +185,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Start", ("init", "join", "up", "agent", "status", "doctor")),
     ("Variables", ("env", "get", "set", "delete", "list", "export", "run", "shell-init")),
     ("Machines", ("fleet", "invite", "peers", "sync", "recover")),
-    ("Remote work", ("exec", "shell")),
+    ("Remote work", ("exec", "shell", "cp", "sync-dir", "files", "tunnel")),
     ("Access", ("token", "audit", "lock", "unlock")),
     ("This program", ("config", "completion", "shutdown")),
 )
@@ -179,6 +193,9 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 HIDDEN = frozenset({"node"})
 """Groups that `covey --help` leaves out, because their commands have shorter names."""
+
+INNER = frozenset({"tunnel.listen"})
+"""Operations that are parts of a command, and none by themselves."""
 
 NEVER_ASKED = frozenset({"env.unset", "node.shutdown"})
 """Operations that destroy, but nothing that cannot be had back: they are done unasked."""

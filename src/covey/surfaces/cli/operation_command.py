@@ -90,13 +90,18 @@ class DescribedCommand(click.Command):
         return page.rstrip("\n")
 
 
-def operation_command(session: Session, command: Command) -> click.Command:
-    """Make the command that sends its values as they are."""
+def operation_command(
+    session: Session,
+    command: Command,
+    prepare: Callable[[Values], Values] = lambda values: values,
+) -> click.Command:
+    """Make the command that sends its values as they are, or as `prepare` leaves them."""
     dangerous = command.effect == "destroy"
     asks = dangerous and not any(param.flag == "--yes" for param in command.params)
     more = [click.Option(["-y", "--yes"], is_flag=True, help="Do not ask.")] if asks else []
 
     def run(values: Values, *, yes: bool = False) -> None:
+        values = prepare(values)
         if asks and not yes and (session.target.several or command.name not in NEVER_ASKED):
             _confirm(command, values, session.target)
         run_operation(session, command, values)

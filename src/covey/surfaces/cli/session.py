@@ -69,7 +69,7 @@ class Session:
             return Client(Transport(self.paths), self.document, target)
         from covey.surfaces.cli.remote_http import Remote
 
-        remote = Remote(url, self._token, os.environ.get("COVEY_CA_FILE"))
+        remote = Remote(url, self.token, os.environ.get("COVEY_CA_FILE"))
         return Client(Transport(self.paths, remote), self.document, target)
 
     @property
@@ -99,7 +99,8 @@ class Session:
                 made.transport.close()
 
     @cached_property
-    def _token(self) -> str:
+    def token(self) -> str:
+        """The token for a node that is reached by its URL; raises `InvalidRequestError`."""
         name = self.token_file or os.environ.get("COVEY_TOKEN_FILE")
         if name is None:
             token = os.environ.get("COVEY_TOKEN", "")

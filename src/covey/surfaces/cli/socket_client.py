@@ -10,10 +10,13 @@ from covey.errors import CoveyError
 from covey.surfaces.cli.session import Session
 
 
-def open_call(session: Session, target: Target | None = None) -> tuple[SocketCall, dict[str, str]]:
+def open_call(
+    session: Session, target: Target | None = None, *, local: bool = False
+) -> tuple[SocketCall, dict[str, str]]:
     """Connect to the node that the options name; returns the call and the headers for it.
 
-    Raises `UnreachableError` and what else the options may have wrong.
+    `local` is for this home's own daemon instead, whatever the options say. Raises
+    `UnreachableError` and what else the options may have wrong.
     """
     import sys
 
@@ -24,5 +27,6 @@ def open_call(session: Session, target: Target | None = None) -> tuple[SocketCal
         )
     chosen = session.target if target is None else target
     headers = chosen.headers()
-    stream, more = session.client.transport.open_stream()
+    client = session.local_client if local else session.client
+    stream, more = client.transport.open_stream()
     return SocketCall(cast("Any", stream)), {**headers, **more}

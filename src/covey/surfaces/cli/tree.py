@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from covey.operations.command_document import Command, CommandDocument
-from covey.surfaces.cli.menu import ALIASES, FRONT_ENDS, GROUPS, LOCAL, LocalCommand
+from covey.surfaces.cli.menu import ALIASES, FRONT_ENDS, GROUPS, INNER, LOCAL, LocalCommand
 
 Words = tuple[str, ...]
 
@@ -46,7 +46,7 @@ def build_tree(document: CommandDocument) -> Node:
     root = Node(())
     for command in document.commands:
         local = FRONT_ENDS.get(command.name)
-        if command.duplex and local is None:
+        if local is None and (command.duplex or command.name in INNER):
             continue
         _place(root, Node(command.path, operation=command, local=local))
     for words, local in LOCAL.items():

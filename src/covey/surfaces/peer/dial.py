@@ -124,10 +124,15 @@ class PeerClient:
 
     async def _prove(self, opened: ClientConnection, peer: str, address: str, nonce: str) -> None:
         gate = self._gate()
-        if gate.secret is None:
-            return
         answer = {} if opened.response is None else opened.response.headers
         told = {name: answer.get(name, "") for name in (NONCE_HEADER, PROOF_HEADER)}
+        if gate.secret is None:
+            if told[PROOF_HEADER]:
+                raise RefusedError(
+                    f"The node at {address} wants to be shown a shared secret.",
+                    hint="Give this machine the same: fleet.shared_secret_file in covey.toml",
+                )
+            return
         handshake = Handshake(gate.secret, gate.node_id, peer, nonce, told[NONCE_HEADER])
         handshake.check_acceptor(read_proof(told), address)
         try:
