@@ -20,6 +20,7 @@ from covey.fleet.authority import (
     verify_certificate,
 )
 from covey.fleet.identity import NodeIdentity
+from covey.fleet.tls_key import derive_tls_key, endorsed_tls_key
 from covey.operations.access import Caller, CallerKind, Limits, Role
 from covey.operations.audit import AuditEntry
 from covey.operations.context import Context, Services
@@ -176,11 +177,14 @@ class Member:
         self.limits: Callable[[str, NodeId, Role], Limits] = lambda *_: Limits()
         self.sessions: list[asyncio.Task[None]] = []
         self.dials = 0
-        certificate = issue_certificate(fleet.authority, self.identity.sign_public, utc_now())
+        seed = self.identity.sign_seed
+        certificate = issue_certificate(
+            fleet.authority, self.identity.sign_public, endorsed_tls_key(seed), utc_now()
+        )
         self.tls = TlsContexts(
             TlsIdentity(
                 x509.load_der_x509_certificate(certificate),
-                self.identity.signing_key,
+                derive_tls_key(seed),
                 (x509.load_der_x509_certificate(fleet.authority.certificate),),
             ),
             fleet.folder,

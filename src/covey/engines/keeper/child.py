@@ -17,7 +17,10 @@ _FAILED = 127
 _CAN_SPAWN = hasattr(os, "posix_spawn") and sys.platform == "linux"
 _DEFAULTED = [
     getattr(signal, name)
-    for name in ("SIGCHLD", "SIGPIPE", "SIGINT", "SIGTERM", "SIGHUP", "SIGXFSZ")
+    for name in (
+        *("SIGCHLD", "SIGPIPE", "SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGXFSZ", "SIGALRM"),
+        *("SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2"),
+    )
     if hasattr(signal, name)
 ]
 
