@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.harness import DEADLINE_S, Fleet, Node, eventually, new_fleet
+from tests.system.harness import DEADLINE_S, Fleet, Node, eventually, free_port, new_fleet
 
 
 class Reply:
@@ -212,6 +212,27 @@ def test_a_relay_that_is_killed_ends_the_call_with_an_error(chain: tuple[Node, N
     assert b"broke off" in rest
     reply = ask(freya, "GET", "/api/v1/node", host="frigg")
     assert (reply.status, reply.json["error"]["code"]) == (502, "unreachable")
+
+
+def test_a_relay_that_holds_no_key_carries_calls_too():
+    with new_fleet() as fleet:
+        odin = fleet.founder("odin")
+        relay = fleet.member(odin, "relay", "--relay")
+        frigg = fleet.member(odin, "frigg", COVEY_SERVER_ADVERTISE="127.0.0.1:1")
+        eventually(lambda: reached(odin, frigg))
+        # odin moves to where nobody knows, and hears of frigg by the relay alone.
+        odin.stop()
+        odin.port = free_port()
+        odin.settings["COVEY_SERVER_ADVERTISE"] = "127.0.0.1:1"
+        frigg.stop()
+        odin.start()
+        frigg.start()
+        eventually(lambda: reached(odin, frigg))
+        results = ask(odin, "GET", "/api/v1/node", host="frigg,odin").results
+        assert results["frigg"]["route"] == "relayed"
+        assert set(ask(odin, "GET", "/api/v1/node", all="1").results) == {"frigg", "odin"}
+        relay.kill()
+        eventually(lambda: not reached(odin, frigg))
 
 
 def test_a_removed_member_is_cut_off_at_once(fleet: Fleet, nodes: tuple[Node, Node]):

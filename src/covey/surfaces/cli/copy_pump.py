@@ -18,13 +18,14 @@ _BULK = (b"\x82\xa4type\xa4data", b"\x82\xa4type\xa5small")
 
 @dataclass(slots=True)
 class Side:
-    """One end of a copy: a call that has not begun, and what it needs to begin."""
+    """One end of a copy: a call, what it needs to begin, and whether anything came from it."""
 
     call: SocketCall
     host: str | None
     route: str
     headers: Mapping[str, str]
     arguments: Mapping[str, Any]
+    answered: bool = False
 
     def begin(self) -> None:
         """Begin the call; raises `CallFailedError` that names the host."""
@@ -59,7 +60,6 @@ class Pump:
         self._heard = heard
         self._passed = passed
         self._tick = tick
-        self._began = False
 
     def run(self) -> None:
         """Run both calls to their ends; raises `SideFailedError`."""
@@ -93,7 +93,7 @@ class Pump:
     def _from_source(self) -> None:
         call, other = self._source.call, self._target.call
         for message in call.receive_encoded():
-            self._began = True
+            self._source.answered = True
             if message.startswith(_BULK):
                 self._passed(len(message))
             other.forward(message)
@@ -103,7 +103,7 @@ class Pump:
     def _from_target(self) -> None:
         call, other = self._target.call, self._source.call
         for message in call.receive_encoded():
-            self._began = True
+            self._target.answered = True
             try:
                 self._heard(unpack(message))
             except ValueError as error:
@@ -119,5 +119,5 @@ class Pump:
         except OSError:
             raise SideFailedError(side, broken_off()) from None
         except CallFailedError as error:
-            error.begun = self._began
+            error.begun = side.answered
             raise SideFailedError(side, error) from error

@@ -43,6 +43,9 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("agent", "uninstall"): LocalCommand(
         "agent_service:uninstall", "Remove what `agent install` made."
     ),
+    ("ansible-plugins",): LocalCommand(
+        "ansible_plugins:ansible_plugins", "Print where Ansible finds the plugin for the mesh."
+    ),
     ("completion",): LocalCommand(
         "completion_command:completion", "Print a shell's completion script."
     ),
@@ -187,7 +190,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Machines", ("fleet", "invite", "peers", "sync", "recover")),
     ("Remote work", ("exec", "shell", "cp", "sync-dir", "files", "tunnel")),
     ("Access", ("token", "audit", "lock", "unlock")),
-    ("This program", ("config", "completion", "shutdown")),
+    ("This program", ("config", "completion", "ansible-plugins", "shutdown")),
 )
 """The sections of `covey --help`; commands in none of them come under "More"."""
 
