@@ -17,6 +17,7 @@ SLOW_S = 15.0
 DOUBT_S = 1.2
 ANSWER_S = 1.0
 GIVE_UP_S = 8.0
+_LEAST_WAIT_S = 0.02
 
 
 class LinkChannel(Channel, Protocol):
@@ -122,7 +123,9 @@ class Pulse:
         return time.monotonic() - since
 
     def _patience(self) -> float:
-        return GIVE_UP_S - DOUBT_S if self.doubted else DOUBT_S
+        """Return how long to wait until silence means more than it does now."""
+        limit = GIVE_UP_S if self.doubted else DOUBT_S
+        return max(_LEAST_WAIT_S, limit - self._silent_for())
 
     def _doubt(self, doubted: bool, changed: Callable[[], None]) -> None:  # noqa: FBT001
         if doubted != self.doubted:
