@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from covey.errors import ConflictError, InvalidRequestError
 from covey.operations.access import Caller, CallerKind
@@ -30,12 +31,12 @@ from covey.remote.files.reading import (
     open_content,
     read_fully,
 )
-from covey.remote.files.receiving import Receiver
 from covey.remote.files.removing import identify, make_directory, remove
 from covey.remote.files.roots import DIRECTORY, Place, Roots
-from covey.remote.files.sending import send_tree
 from covey.remote.files.tree import Placing, Rules
-from covey.remote.files.writing import TargetTree
+
+if TYPE_CHECKING:
+    from covey.remote.files.writing import TargetTree
 
 _DESCRIBED_AT_ONCE = 200
 
@@ -177,6 +178,8 @@ class Files:
         contents: bool,
     ) -> AsyncGenerator[SendItem, None]:
         """Offer files and directories, and send what the other side wants of them."""
+        from covey.remote.files.sending import send_tree
+
         roots, disk = self._view(caller)
         tree = SourceTree()
         try:
@@ -200,6 +203,8 @@ class Files:
         rules: Rules,
     ) -> AsyncGenerator[ReceiveItem, None]:
         """Receive a tree: a plan first, then each content in place once it is whole."""
+        from covey.remote.files.receiving import Receiver
+
         roots, disk = self._view(caller)
         own = self._disks.of(None)
         await own.run(self._partials.prepare)
@@ -243,6 +248,8 @@ class Files:
         placing: Placing,
         rules: Rules,
     ) -> TargetTree:
+        from covey.remote.files.writing import TargetTree
+
         tops = [entry for entry in entries if b"/" not in entry.path]
         contents = any(not entry.path for entry in tops)
         try:
