@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from covey.engines.sqlite.audit_storage import SqliteAudit
 from covey.fleet.key_file import read_key_file
 from covey.fleet.keyring import open_with_key, read_keyring
 from covey.operations.context import Services
@@ -30,7 +31,9 @@ async def _fill(node: Node, entries: int, value_bytes: int) -> None:
     paths = find_paths({"COVEY_HOME": str(node.home)})
     opened = open_with_key(read_keyring(Path(paths.keyring)), read_key_file(node.key_file))
     database = OpenedDatabase(paths, opened.secrets.database_key, keep_backups=1)
-    inside = OpenNode(Frame(paths, Settings(), Services(), Registry([])), opened, database)
+    inside = OpenNode(
+        Frame(paths, Settings(), Services(), Registry([]), SqliteAudit()), opened, database
+    )
     await inside.store.start()
     for first in range(0, entries, BATCH):
         await inside.store.records.write(
