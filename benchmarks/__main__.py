@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import first_sync, idle, latency, new_shell, prompt, startup
+from benchmarks import copy, fanout, first_sync, idle, latency, new_shell, prompt, startup
+from benchmarks import exec as exec_
 from benchmarks.report import main
 
 BENCHMARKS = {
@@ -12,6 +13,9 @@ BENCHMARKS = {
     "latency": latency.run,
     "first_sync": first_sync.run,
     "idle": idle.run,
+    "exec": exec_.run,
+    "copy": copy.run,
+    "fanout": fanout.run,
 }
 
 if __name__ == "__main__":

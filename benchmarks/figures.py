@@ -7,7 +7,10 @@ from typing import Any
 
 from benchmarks.report import RESULTS, ROOT
 
-NAMES = ("prompt", "new_shell", "startup", "latency", "first_sync", "idle")
+NAMES = (
+    *("prompt", "new_shell", "startup", "latency", "first_sync", "idle"),
+    *("exec", "copy", "fanout"),
+)
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 

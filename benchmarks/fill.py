@@ -31,8 +31,9 @@ async def _fill(node: Node, entries: int, value_bytes: int) -> None:
     paths = find_paths({"COVEY_HOME": str(node.home)})
     opened = open_with_key(read_keyring(Path(paths.keyring)), read_key_file(node.key_file))
     database = OpenedDatabase(paths, opened.secrets.database_key, keep_backups=1)
-    frame = Frame(paths, Settings(), Services(), Registry([]), SqliteAudit())
-    inside = OpenNode(frame, opened, database)
+    inside = OpenNode(
+        Frame(paths, Settings(), Services(), Registry([]), SqliteAudit()), opened, database
+    )
     await inside.store.start()
     for first in range(0, entries, BATCH):
         await inside.store.records.write(

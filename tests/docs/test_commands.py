@@ -53,7 +53,8 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 def fault(words: list[str]) -> str | None:
     """Say what is wrong with a command line, if anything is."""
-    words = [*ALIASES.get(words[0], words[:1]), *words[1:]] if words else []
+    if words and not any(len(p) > 1 and tuple(words[: len(p)]) == p for p in HELP):
+        words = [*ALIASES.get(words[0], words[:1]), *words[1:]]
     path = max((p for p in HELP if tuple(words[: len(p)]) == p), key=len)
     rest = words[len(path) :]
     if not path and rest and not rest[0].startswith("-"):
@@ -82,3 +83,5 @@ def test_a_wrong_command_is_noticed() -> None:
     assert fault(["nonsense"]) == "there is no command nonsense"
     assert fault(["status", "--nonsense"]) == "node status has no --nonsense"
     assert fault(["env", "run", "--redact", "--", "make", "--nonsense"]) is None
+    assert fault(["exec", "--cwd", "/", "--", "ls", "--nonsense"]) is None
+    assert fault(["exec", "logs", "--follow", "1"]) is None

@@ -52,7 +52,7 @@ def ssh_server(directory: Path) -> Iterator[SshServer]:
     assert SSHD is not None, "openssh-server is missing: ./dev test installs it"
     directory.mkdir(mode=0o700)
     for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name]
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
         subprocess.run(command, check=True)
     shutil.copy(directory / "user.pub", directory / "authorized")
     server = SshServer(free_port(), directory)
