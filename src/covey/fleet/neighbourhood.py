@@ -362,8 +362,7 @@ class Neighbourhood:
 
     def _announcement(self) -> Announcement | None:
         keys = self._keys()
-        alone = len(self._core.roster.present) < 2  # noqa: PLR2004 - this node and another
-        if not keys or not self._core.is_member or alone:
+        if not keys or not self._core.is_member:
             return None
         me, now, port = self._core.keys.node_id, time.time(), self._port()
         version = this_machine("covey").covey_version
