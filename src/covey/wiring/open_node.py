@@ -59,7 +59,7 @@ from covey.wiring.database import OpenedDatabase
 from covey.wiring.mesh import Mesh
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
-from covey.wiring.remote import RemoteServices
+from covey.wiring.remote import remote_services
 from covey.wiring.seed import Seed, SeedFile
 from covey.wiring.tls import TlsContexts, TlsIdentity
 
@@ -143,7 +143,7 @@ class OpenNode:
                 )
             ),
         )
-        self.remote = RemoteServices(frame.paths, settings, None if self.is_relay else self.env)
+        self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)
         self.renderer = (
             None
             if self.is_relay

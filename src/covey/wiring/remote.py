@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covey.engines.accounts import SystemAccounts
-from covey.engines.disks import ThreadDisks
-from covey.engines.tcp import SystemTcp
 from covey.env.model import Kind
 from covey.env.service import EnvService
 from covey.errors import ConflictError, CoveyError, RefusedError
@@ -107,10 +105,27 @@ class ProcessesOnDemand:
             self._made.close()
 
 
+class NoRemoteServices:
+    """Stands for the services on Windows, where there are none yet."""
+
+    async def start(self, services: Services) -> None:
+        """Say why they are not there when they are asked for."""
+        self.stop(services)
+
+    def stop(self, services: Services) -> None:
+        """Say the same after the end."""
+        for kind in (Commands, Recordings, Files, Tunnels):
+            services.withdraw(kind, _not_on_windows)
+
+
 class RemoteServices:
     """Commands and files, for as long as the node is unlocked."""
 
     def __init__(self, paths: Paths, settings: Settings, env: EnvService | None) -> None:
+        from covey.engines.accounts import SystemAccounts
+        from covey.engines.disks import ThreadDisks
+        from covey.engines.tcp import SystemTcp
+
         state = Path(paths.state_dir)
         policy = settings.exec
         files = ExecFiles(state / "exec", state / "recordings", policy.keep_days)
@@ -167,3 +182,19 @@ class RemoteServices:
             except CoveyError as error:
                 _log.warning("%s", error.message)
             await asyncio.sleep(_CLEAN_EVERY_S)
+
+
+def remote_services(
+    paths: Paths, settings: Settings, env: EnvService | None
+) -> RemoteServices | NoRemoteServices:
+    """Return what this system can offer; `env` is None on a relay."""
+    if sys.platform == "win32":
+        return NoRemoteServices()
+    return RemoteServices(paths, settings, env)
+
+
+def _not_on_windows() -> CoveyError:
+    return RefusedError(
+        "This machine runs Windows, where Covey runs no commands and shares no files.",
+        hint="Every other machine of the fleet can: name it with --host.",
+    )

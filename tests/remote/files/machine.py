@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -21,6 +23,8 @@ from covey.remote.files.service import Files
 from covey.remote.files.tree import Placing, Rules
 
 T = TypeVar("T")
+Two = tuple[Path, Path, Files, Files]
+BIG = random.Random(1).randbytes(3 << 20)
 CALLER = Caller(CallerKind.LOCAL, "root@here", Role.OPERATOR, "local")
 DEADLINE_S = 60
 _QUEUED = 2
@@ -141,3 +145,19 @@ def snapshot(top: Path, *, times: bool = True) -> dict[str, tuple[Any, ...]]:
 
 def leftovers(top: Path) -> list[Path]:
     return [path for path in top.rglob(".covey-*") if not path.is_dir()]
+
+
+def make_tree(top: Path) -> None:
+    (top / "sub" / "deeper").mkdir(parents=True)
+    (top / "empty").mkdir()
+    (top / "sub" / "small.txt").write_bytes(b"small")
+    (top / "sub" / "nothing").write_bytes(b"")
+    (top / "sub" / "deeper" / "big.bin").write_bytes(BIG)
+    (top / "link").symlink_to("sub/small.txt")
+    (top / "dangling").symlink_to("/no/such/place")
+    Path(os.fsdecode(os.fsencode(top) + b"/\xe9-not-utf8")).symlink_to(os.fsdecode(b"\xff\xfe"))
+    (top / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (top / "run.sh").chmod(0o755)
+    (top / "sub").chmod(0o550)
+    for path in sorted(top.rglob("*"), reverse=True):
+        os.utime(path, ns=(0, 1_500_000_000_123_456_789), follow_symlinks=False)

@@ -59,9 +59,7 @@ class Kept:
                 pass
         except BlockingIOError:
             pass
-        for pid, status in tree.reap():
-            if pid == self._leader and self.status is None:
-                self.status = status
+        self._reap()
         if self.asked and self.status is None and self._kill_at is None:
             self.end()
 
@@ -114,10 +112,18 @@ class Kept:
         now = time.monotonic()
         if now >= self._kill_at:
             tree.signal_tree(self._leader_alive, signal.SIGKILL)
-        gone = tree.is_childless() or (self._give_up_at is not None and now > self._give_up_at)
+        gone = self._reap() or (self._give_up_at is not None and now > self._give_up_at)
         if gone:
             self._kill_at = None
         return gone
+
+    def _reap(self) -> bool:
+        """Take the ended ones; returns whether nothing is left."""
+        found, childless = tree.reap()
+        for pid, status in found:
+            if pid == self._leader and self.status is None:
+                self.status = status
+        return childless
 
     def _asked_to_end(self, *_: object) -> None:
         self.asked = True

@@ -44,26 +44,20 @@ def signal_tree(leader: int | None, *numbers: int) -> None:
             _kill(pid, number)
 
 
-def reap() -> list[tuple[int, int]]:
-    """Take what has ended from the kernel: process ids and wait statuses."""
+def reap() -> tuple[list[tuple[int, int]], bool]:
+    """Take what has ended from the kernel: process ids and wait statuses.
+
+    Also returns whether nothing is left below this process.
+    """
     found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return found, True
         if pid == 0:
-            return found
+            return found, False
         found.append((pid, status))
-
-
-def is_childless() -> bool:
-    """Whether nothing is left below this process; asks without reaping."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
 
 
 def load() -> None:

@@ -42,9 +42,7 @@ class Recorder:
         self._written = 0
         self._secrets = list(secrets)
         self._channels: dict[int, tuple[Redactor, codecs.IncrementalDecoder]] = {}
-        self._file: int | None = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         rows, columns = size or (DEFAULT_ROWS, DEFAULT_COLUMNS)
         masked = Redactor(self._secrets)
         shown = masked.feed(title.encode()) + masked.finish()

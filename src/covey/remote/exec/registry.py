@@ -23,6 +23,7 @@ from covey.remote.exec.execution import (
 )
 from covey.remote.exec.model import (
     CommandState,
+    EndReason,
     ExecInput,
     ExecOutput,
     RemoteCommand,
@@ -100,9 +101,12 @@ class Commands:
         """Find the detached commands of before, and forget those that ended long ago."""
         for record in self._files.records():
             directory = self._files.directory(record.id)
-            process = await self._processes.connect(directory)
-            known = None
-            if process is None:
+            process = None
+            known = self._processes.ending(directory)
+            if known is None:
+                process = await self._processes.connect(directory)
+            if known is None and process is None:
+                # It may have ended between the two questions.
                 known = self._processes.ending(directory) or LOST
             followed = Followed(str(directory), process)
             self._detached[record.id] = _Detached(record, followed, process, known)
@@ -292,10 +296,11 @@ class Commands:
             )
 
     def _output(self, command: _Detached) -> int:
-        kept = spooled_bytes(str(self._files.directory(command.record.id)))
-        said = 0 if command.process is None else command.process.spooled
-        known = 0 if command.ending is None else command.ending.output
-        return max(kept, said, known)
+        if command.process is not None:
+            return command.process.spooled
+        if command.known is not None and command.known.reason is not EndReason.LOST:
+            return command.known.output
+        return spooled_bytes(str(self._files.directory(command.record.id)))
 
     def _pid(self, command: _Detached) -> int:
         return 0 if command.process is None else command.process.pid

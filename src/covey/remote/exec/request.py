@@ -91,10 +91,6 @@ class Preparation:
         )
         return Prepared(request, launch, secrets)
 
-    def account(self, user: str | None, caller: Caller) -> Account:
-        """Return the user that the caller's commands belong to; raises `RefusedError`."""
-        return self._account(self._accounts.own(), user, caller)
-
     def _account(self, own: Account, user: str | None, caller: Caller) -> Account:
         bound = caller.limits.as_user if caller.limits is not None else None
         if bound is not None and user is not None and user != bound:

@@ -23,6 +23,7 @@ LARGEST_PIECE = 65_536
 """Most bytes that are appended at once."""
 
 _DIGITS = 20
+_NEVER = 1 << 63
 
 
 class Piece:
@@ -83,9 +84,7 @@ class SpoolWriter:
         if self._file is None or full or self._damaged:
             self.close()
             path = os.path.join(self._directory, _name_of(self.end))
-            self._file = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600
-            )
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
             self._starts.append(self.end)
             self._damaged = False
         frame = memoryview(bytes([channel]) + len(data).to_bytes(4, "big") + data)
@@ -135,6 +134,13 @@ class SpoolReader:
                 self.offset = following
                 return missing
 
+    def end(self) -> int:
+        """Return the offset where the segment of this reader's offset ends for now."""
+        if self._file is not None or self._open(self.offset):
+            self.offset = _NEVER
+            self._frame(0)
+        return self._at
+
     def close(self) -> None:
         """Close the segment that is read."""
         if self._file is not None:
@@ -151,17 +157,17 @@ class SpoolReader:
             # A segment that is all behind us begins with a gap, told by `read`.
             self._start, self._at = -1, offset
             self.close()
-            self._file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(os.devnull, os.O_RDONLY)
         return True
 
     def _enter(self, start: int) -> None:
         self.close()
         path = os.path.join(self._directory, _name_of(start))
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDONLY)
         except OSError:
             # Dropped between the listing and now: it reads as empty, and the next one follows.
-            self._file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(os.devnull, os.O_RDONLY)
         self._start = self._at = start
         self._place = 0
 
@@ -169,8 +175,14 @@ class SpoolReader:
         """Return the part of the frame at `offset`; None if it is not all there."""
         assert self._file is not None  # noqa: S101 - `read` has opened it
         size = os.fstat(self._file).st_size
+        # Whoever follows needs one head at a time; whoever comes back passes many frames over.
+        block, base, wanted = b"", self._place, _HEAD
         while True:
-            head = os.pread(self._file, _HEAD, self._place)
+            at = self._place - base
+            if at + _HEAD > len(block):
+                block, base, at = os.pread(self._file, wanted, self._place), self._place, 0
+                wanted = LARGEST_PIECE
+            head = block[at : at + _HEAD]
             if len(head) < _HEAD:
                 return None
             length = int.from_bytes(head[1:], "big")
@@ -192,11 +204,9 @@ def spooled_bytes(directory: str) -> int:
         return 0
     reader = SpoolReader(directory, starts[-1])
     try:
-        while reader.read(_LARGEST_SEGMENT) is not None:
-            continue
+        return reader.end()
     finally:
         reader.close()
-    return reader.offset
 
 
 def _starts(directory: str) -> list[int]:

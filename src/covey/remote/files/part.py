@@ -7,10 +7,10 @@ import os
 
 from covey.errors import DamagedError
 from covey.remote.files.delta import HEAD_BYTES, block_bytes, block_digest
+from covey.remote.files.flags import LOOK
 from covey.remote.files.model import MODE_BITS, Block, Entry
 from covey.remote.files.reading import CHUNK, hash_content, hash_zeros, new_hash, read_fully
 
-LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_FOR_OTHERS = 0o022
 
 

@@ -7,7 +7,6 @@ the same target finds its part again after a lost connection.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import os
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 
 from covey.errors import StorageError
+from covey.remote.files.flags import LOOK
 
 _PREFIX = b".covey-"
 _SUFFIX = b".part"
@@ -132,6 +132,8 @@ class Partials:
 
 def try_lock(descriptor: int) -> bool:
     """Take a part for oneself; False if someone else writes it."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -141,9 +143,7 @@ def try_lock(descriptor: int) -> bool:
 
 def _is_free(directory: int, name: bytes) -> bool:
     try:
-        descriptor = os.open(
-            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
-        )
+        descriptor = os.open(name, LOOK, dir_fd=directory)
     except OSError:
         return False
     try:

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 from covey.errors import ConflictError, NotFoundError
 from covey.remote.files.failures import shown
+from covey.remote.files.flags import DIRECTORY, LOOK
 from covey.remote.files.model import DIGEST_BYTES, MODE_BITS, Entry, FileInfo, FileKind
-from covey.remote.files.roots import DIRECTORY, Place
+from covey.remote.files.roots import Place
 
 CHUNK = 512 << 10
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ZEROS = bytes(CHUNK)
 
 
@@ -56,7 +56,7 @@ def describe(directory: int, name: bytes, path: str) -> FileInfo:
 
 def list_directory(place: Place) -> list[bytes]:
     """Return the names in a directory, sorted; raises `OSError`."""
-    descriptor = os.open(place.at, os.O_RDONLY | DIRECTORY, dir_fd=place.directory)
+    descriptor = os.open(place.at, DIRECTORY, dir_fd=place.directory)
     try:
         return sorted(os.fsencode(name) for name in os.listdir(descriptor))
     finally:
@@ -66,7 +66,7 @@ def list_directory(place: Place) -> list[bytes]:
 def open_content(directory: int, name: bytes, path: str) -> tuple[int, os.stat_result]:
     """Open a regular file; raises `ConflictError` for another kind, and `OSError`."""
     try:
-        descriptor = os.open(name, _READ, dir_fd=directory)
+        descriptor = os.open(name, LOOK, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConflictError(f"{path} is a link.", hint="Name what it leads to.") from error
@@ -243,7 +243,7 @@ class SourceTree:
 
     def _open_directory(self, top: int, path: bytes) -> int:
         parent, _, name = path.rpartition(b"/")
-        return os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=self._directory(top, parent))
+        return os.open(name, DIRECTORY, dir_fd=self._directory(top, parent))
 
     def _directory(self, top: int, path: bytes) -> int:
         """Return a directory below a top, walked name by name; the last few stay open."""
@@ -253,7 +253,7 @@ class SourceTree:
         found = self._cached.pop(key, None)
         if found is None:
             parent, _, name = path.rpartition(b"/")
-            found = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=self._directory(top, parent))
+            found = os.open(name, DIRECTORY, dir_fd=self._directory(top, parent))
             while len(self._cached) >= _MOST_OPEN:
                 os.close(self._cached.pop(next(iter(self._cached))))
         self._cached[key] = found

@@ -6,7 +6,8 @@ import os
 import stat
 
 from covey.errors import ConflictError, RefusedError
-from covey.remote.files.roots import DIRECTORY, Place
+from covey.remote.files.flags import DIRECTORY
+from covey.remote.files.roots import Place
 
 
 def remove(place: Place, roots: frozenset[tuple[int, int]], *, recursive: bool) -> int:
@@ -50,7 +51,7 @@ def identify(paths: list[str]) -> frozenset[tuple[int, int]]:
 
 
 def _remove_tree(parent: int, name: bytes, path: str, roots: frozenset[tuple[int, int]]) -> int:
-    directory = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=parent)
+    directory = os.open(name, DIRECTORY, dir_fd=parent)
     count = 0
     try:
         found = os.fstat(directory)

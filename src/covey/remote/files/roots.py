@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from covey.errors import InvalidRequestError, RefusedError
 from covey.remote.files.failures import failure, shown
+from covey.remote.files.flags import PASS, ROOT
 
 _MOST_LINKS = 40
-DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PASS = getattr(os, "O_PATH", os.O_RDONLY) | DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class _Walk:
                 todo = self._through(link, todo)
                 continue
             try:
-                self._stack.append(os.open(part, _PASS, dir_fd=self._stack[-1]))
+                self._stack.append(os.open(part, PASS, dir_fd=self._stack[-1]))
             except OSError as error:
                 if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
                     raise
@@ -138,8 +137,7 @@ class _Walk:
             raise self._refusal()
         self.close()
         # A root may itself be a link: whoever wrote the settings meant where it leads.
-        flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-        self._stack.append(os.open(root, flags))
+        self._stack.append(os.open(root, ROOT))
         return deque(path[len(root) :].split(b"/"))
 
     def _up(self) -> None:

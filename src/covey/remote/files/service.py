@@ -12,6 +12,7 @@ from covey.errors import ConflictError, InvalidRequestError
 from covey.operations.access import Caller, CallerKind
 from covey.remote.files.disk import Disk, Disks
 from covey.remote.files.failures import failure, shown
+from covey.remote.files.flags import DIRECTORY
 from covey.remote.files.model import (
     Entry,
     FileHash,
@@ -32,7 +33,7 @@ from covey.remote.files.reading import (
     read_fully,
 )
 from covey.remote.files.removing import identify, make_directory, remove
-from covey.remote.files.roots import DIRECTORY, Place, Roots
+from covey.remote.files.roots import Place, Roots
 from covey.remote.files.tree import Placing, Rules
 
 if TYPE_CHECKING:
@@ -66,19 +67,19 @@ class Files:
         """Yield what is in a directory, sorted by name; a file by itself."""
         roots, disk = self._view(caller)
 
-        def begin() -> tuple[int, list[bytes], str]:
+        def begin() -> tuple[int, list[bytes], str | None]:
             with roots.locate(path) as place:
                 if not stat.S_ISDIR(place.stat().st_mode):
-                    return os.dup(place.directory), [place.at], ""
+                    return os.dup(place.directory), [place.at], None
                 names = list_directory(place)
-                directory = os.open(place.at, os.O_RDONLY | DIRECTORY, dir_fd=place.directory)
-                return directory, names, path.rstrip("/") + "/"
+                directory = os.open(place.at, DIRECTORY, dir_fd=place.directory)
+                return directory, names, "" if path == "." else path.rstrip("/") + "/"
 
         def describe_some(names: Sequence[bytes]) -> list[FileInfo]:
             found = []
             for name in names:
                 try:
-                    shown_as = prefix + shown(name) if prefix else path
+                    shown_as = path if prefix is None else prefix + shown(name)
                     found.append(describe(directory, name, shown_as))
                 except FileNotFoundError:
                     continue
@@ -277,7 +278,7 @@ class Files:
             raise ConflictError(
                 f"{destination} is not a directory.", hint="Name another destination."
             )
-        base = os.open(place.at, os.O_RDONLY | DIRECTORY, dir_fd=place.directory)
+        base = os.open(place.at, DIRECTORY, dir_fd=place.directory)
         return TargetTree(base, self._partials)
 
 
@@ -318,7 +319,7 @@ def _make_missing(roots: Roots, path: str, mode: int) -> None:
 def _reopened(place: Place) -> int:
     """Open a place's directory so that it can be synced; one that we may not read, only passed."""
     try:
-        return os.open(b".", os.O_RDONLY | DIRECTORY, dir_fd=place.directory)
+        return os.open(b".", DIRECTORY, dir_fd=place.directory)
     except PermissionError:
         return os.dup(place.directory)
 

@@ -9,21 +9,20 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 
 from covey.errors import DamagedError
+from covey.remote.files.flags import CREATE, DIRECTORY, LOOK
 from covey.remote.files.model import MODE_BITS, Entry, FileKind, SmallFile
-from covey.remote.files.part import LOOK, Part, finish, mode_of, write_fully
+from covey.remote.files.part import Part, finish, mode_of, write_fully
 from covey.remote.files.partials import Partials, try_lock
 from covey.remote.files.reading import (
     hash_content,
     kind_of,
     new_hash,
 )
-from covey.remote.files.roots import DIRECTORY
 from covey.remote.files.tree import Existing
 
 _NEW_DIRECTORY = 0o700
 _NEW_FILE = 0o600
 _MOST_OPEN = 64
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TargetTree:
@@ -111,7 +110,7 @@ class TargetTree:
         """Give a directory its mode and time, once all is in it; raises `OSError`."""
         directory, name = self.locate(entry.path)
         mode = mode_of(entry, preserve=preserve)
-        descriptor = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=directory)
+        descriptor = os.open(name, DIRECTORY, dir_fd=directory)
         try:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) & MODE_BITS != mode:
                 os.fchmod(descriptor, mode)
@@ -186,11 +185,11 @@ class TargetTree:
         directory = os.dup(directory)
         try:
             temporary = self._partials.name(os.fstat(directory), name)
-            descriptor = os.open(temporary, _CREATE, _NEW_FILE, dir_fd=directory)
+            descriptor = os.open(temporary, CREATE, _NEW_FILE, dir_fd=directory)
             if not (try_lock(descriptor) and _is_own_file(descriptor, directory, temporary)):
                 os.close(descriptor)
                 temporary = self._partials.fresh()
-                descriptor = os.open(temporary, _CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
+                descriptor = os.open(temporary, CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
                 try_lock(descriptor)
         except BaseException:
             os.close(directory)
@@ -204,7 +203,7 @@ class TargetTree:
             raise DamagedError("its checksum does not fit what arrived")
         directory, _ = self.locate(entry.path)
         temporary = self._partials.fresh()
-        descriptor = os.open(temporary, _CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
+        descriptor = os.open(temporary, CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
         try:
             write_fully(descriptor, small.data, 0)
             finish(descriptor, entry, preserve=preserve)
@@ -219,7 +218,7 @@ class TargetTree:
     def _below(self, path: bytes) -> Iterator[tuple[bytes, Existing]]:
         try:
             parent, name = self.locate(path)
-            directory = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=parent)
+            directory = os.open(name, DIRECTORY, dir_fd=parent)
         except OSError:
             return
         try:
@@ -254,7 +253,7 @@ class TargetTree:
         found = self._cached.pop(path, None)
         if found is None:
             parent, _, name = path.rpartition(b"/")
-            found = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=self._directory(parent))
+            found = os.open(name, DIRECTORY, dir_fd=self._directory(parent))
             while len(self._cached) >= _MOST_OPEN:
                 os.close(self._cached.pop(next(iter(self._cached))))
         self._cached[path] = found
@@ -262,7 +261,7 @@ class TargetTree:
 
     def _remove_parts(self, parent: int, name: bytes) -> None:
         """Remove our temporary files from a directory that is to go."""
-        directory = os.open(name, os.O_RDONLY | DIRECTORY, dir_fd=parent)
+        directory = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             for item in os.listdir(directory):
                 if self._partials.is_ours(os.fsencode(item)):
