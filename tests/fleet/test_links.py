@@ -163,3 +163,16 @@ def test_retry_delay_grows_and_stays_within_its_bounds(failures: int, draw: floa
 def test_both_ends_prefer_the_same_session(direction: Direction) -> None:
     other = Direction.IN if direction is Direction.OUT else Direction.OUT
     assert prefers(A, B, direction) == prefers(B, A, other)
+
+
+def test_closing_ends_while_routes_are_being_woken() -> None:
+    async def body(network: Network, a: Links, b: Links, _members: set[NodeId]) -> None:
+        network.at = {"a:1": (A, a), "b:1": (B, b)}
+        a.refresh()
+        await eventually(lambda: len(a.open_links) == 1)
+        await asyncio.sleep(0.01)
+        a.dial_now()
+        async with asyncio.timeout(5):
+            await a.close()
+
+    scenario(body)

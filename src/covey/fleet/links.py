@@ -15,6 +15,7 @@ from typing import Protocol
 from covey.errors import CoveyError, UnreachableError
 from covey.fleet.discovery import Source, Target
 from covey.fleet.pulse import LinkChannel, Pulse
+from covey.fleet.waiting import wait_a_while
 from covey.store.api import NodeId
 from covey.store.ports import Channel
 
@@ -230,10 +231,7 @@ class Links:
             if peer is None or (peer != self._me and peer not in self._links):
                 await self._try(route)
             longest = _URGENT_DELAY_S if self._wanted_soon(route) else _LONGEST_DELAY_S
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    route.wake.wait(), retry_delay(route.failures, longest=longest)
-                )
+            await wait_a_while(route.wake, retry_delay(route.failures, longest=longest))
 
     def _peer_of(self, route: Route) -> NodeId | None:
         """Return who answered there, or else who is said to be there.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -43,6 +42,7 @@ from covey.fleet.upstream import (
     Upstream,
     UpstreamMachine,
 )
+from covey.fleet.waiting import wait_a_while
 from covey.settings import DEFAULT_PORT, Address, Settings, parse_address
 from covey.store.api import NodeId
 
@@ -357,8 +357,7 @@ class Neighbourhood:
                 self._radio.ask()
             with_cloud = self.upstream.kind is Kind.CLOUD
             pause = _ASK_EVERY_S if with_cloud else _ASK_WITHOUT_CLOUD_EVERY_S
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lan_is_new.wait(), min(pause, next_epoch(time.time())))
+            await wait_a_while(self._lan_is_new, min(pause, next_epoch(time.time())))
 
     def _announcement(self) -> Announcement | None:
         keys = self._keys()
@@ -398,8 +397,7 @@ class Neighbourhood:
             self._decide()
             deadline = self._machine.deadline
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changes.wait(), wait)
+            await wait_a_while(self._changes, wait)
             self._changes.clear()
 
     def _decide(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from covey.errors import UnreachableError
+from covey.fleet.waiting import wait_a_while
 from covey.store.api import NodeId
 from covey.store.ports import Channel
 
@@ -105,8 +105,7 @@ class Pulse:
                 return
             finally:
                 asked.cancel()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), self._interval)
+            await wait_a_while(self._hurry, self._interval)
             self._hurry.clear()
 
     async def _ask(self) -> None:

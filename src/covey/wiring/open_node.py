@@ -39,6 +39,7 @@ from covey.fleet.neighbourhood import Neighbourhood
 from covey.fleet.roster_store import FleetRoster
 from covey.fleet.tls_key import derive_tls_key
 from covey.fleet.tokens import Tokens
+from covey.fleet.waiting import wait_a_while
 from covey.operations.context import Services
 from covey.operations.openapi import METRICS
 from covey.operations.registry import Registry
@@ -367,8 +368,7 @@ class OpenNode:
             self.mesh.refresh()
             with contextlib.suppress(CoveyError):
                 self._write_seed()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), _MAINTAIN_EVERY_S)
+            await wait_a_while(self._stale, _MAINTAIN_EVERY_S)
             self._stale.clear()
 
     async def _announce(self) -> None:
