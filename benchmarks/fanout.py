@@ -49,7 +49,7 @@ def run() -> list[Row]:
             1,
         )
     mine, other = median(times["covey"]), median(times["ansible"])
-    version = version_of(ANSIBLE, "--version")
+    version = version_of(ANSIBLE, "--version").replace("[", "").replace("]", "")
     return [
         Row(f"true on {NODES} nodes, covey exec --all", mine, "s", other, "all on this machine"),
         Row(f"true on {NODES} hosts, ansible --forks {NODES}", other, "s", None, version),
