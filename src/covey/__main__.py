@@ -7,8 +7,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from covey.surfaces.cli.light.exec_call import ExecCall
     from covey.client.failure import CallFailedError
+    from covey.surfaces.cli.light.exec_call import ExecCall
     from covey.surfaces.cli.node_control import NodeControl, ServiceManager
     from covey.surfaces.cli.session import Locals
     from covey.surfaces.cli.ssh import Ssh
