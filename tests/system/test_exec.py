@@ -219,6 +219,19 @@ def test_a_detached_command_is_followed_listed_and_ended(freya: Node) -> None:
     eventually(lambda: not running(mark))
 
 
+def test_a_recorded_shell_is_played_again(freya: Node) -> None:
+    with keyboard([COVEY, "shell", "frigg", "--record"], freya.environment) as typed:
+        typed.type("echo a$((1 + 1))b\n")
+        typed.wait_for("a2b")
+        typed.type("exit\n")
+        typed.ended()
+    made = freya.json("audit", "recordings", "-H", "frigg")[0]["id"]
+    assert "a2b" in freya.out("audit", "play", made, "-H", "frigg")
+    cast = freya.out("audit", "play", made, "-H", "frigg", "--cast").splitlines()
+    assert json.loads(cast[0])["version"] == 2
+    assert any("a2b" in data for _, kind, data in map(json.loads, cast[1:]) if kind == "o")
+
+
 def test_every_operation_works_on_another_host(freya: Node) -> None:
     assert freya.json("status", "-H", "frigg")["name"] == "frigg"
     found = freya.json("status", "--all")

@@ -124,7 +124,9 @@ class Neighbourhood:
         self.trouble: str | None = None
         client = settings.client
         self._cloud = client.cloud_url if client.enable_cloud else ""
-        policy = Policy(core.keys.node_id, self._mode, bool(self._cloud), client.enable_lan)
+        # Without a radio, or on a relay, which holds no data key, the LAN cannot know this node.
+        lan = client.enable_lan and self._radio is not None and bool(self._keys())
+        policy = Policy(core.keys.node_id, self._mode, bool(self._cloud), lan)
         self._machine = UpstreamMachine(policy, time.monotonic())
 
     def attach(self, links: Links) -> None:

@@ -73,6 +73,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
 """Commands that stand beside the operations; some of them work without a daemon."""
 
 FRONT_ENDS: dict[str, LocalCommand] = {
+    "audit.play": LocalCommand("audit_play:play", "Play a recorded command or shell."),
     "env.get": LocalCommand("env_get:get", "Print the value of one variable."),
     "env.import": LocalCommand("env_files:import_", "Import variables from a file."),
     "env.set": LocalCommand("env_set:set_", "Set variables, each as NAME=VALUE."),

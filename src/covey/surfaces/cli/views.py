@@ -18,10 +18,7 @@ _STATE_STYLES = {"ready": "green", "locked": "yellow", "removed": "red"}
 _CHECK_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
 _LEVEL_STYLES = {"debug": "dim", "info": "cyan", "warning": "yellow"}
 _LOG_FIELDS = frozenset({"time", "level", "logger", "message", "exception"})
-_UPSTREAMS = {
-    "serving": "none: this machine serves its LAN",
-    "alone": "none",
-}
+_UPSTREAMS = {"serving": "none: this machine serves its LAN", "alone": None, "None": None}
 _NEXT_STEP = {
     "locked": "Its keys are locked. Open them: covey unlock",
 }
