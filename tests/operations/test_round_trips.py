@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
-from covey.surfaces.cli.request import Request, build_request
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from covey.client.request import Request, build_request
 from covey.errors import InvalidRequestError
 from covey.operations.codec import encode_hook, from_json, from_msgpack, to_json, to_msgpack
 from covey.operations.commands import command_of
