@@ -28,7 +28,8 @@ def test_the_list_of_files_is_not_empty() -> None:
 
 
 def test_files_are_short() -> None:
-    lengths = {name: (ROOT / name).read_bytes().count(b"\n") for name in FILES}
+    contents = {name: (ROOT / name).read_bytes() for name in FILES}
+    lengths = {name: text.count(b"\n") for name, text in contents.items() if b"\0" not in text}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
