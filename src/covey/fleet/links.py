@@ -20,6 +20,7 @@ _log = logging.getLogger("covey.fleet.links")
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 60.0
 _PARTING_S = 0.5
+_HELD_S = 5.0
 
 
 class Direction(StrEnum):
@@ -155,8 +156,10 @@ class Links:
             peer = self._peer_at.get(route.address)
             if peer is None or (peer != self._me and peer not in self._links):
                 await self._try(route)
+            # Before Python 3.12, wait_for ignores a cancellation that comes just after the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(route.wake.wait(), retry_delay(route.failures))
+                async with asyncio.timeout(retry_delay(route.failures)):
+                    await route.wake.wait()
 
     async def _try(self, route: Route) -> None:
         started = time.monotonic()
@@ -188,6 +191,7 @@ class Links:
             await self._drop(present)
         self._links[link.peer] = link
         _log.info("session with %s opened (%s, %s)", link.peer[:8], link.direction, link.address)
+        began = time.monotonic()
         try:
             await self._run(link.channel)
         finally:
@@ -195,7 +199,9 @@ class Links:
                 del self._links[link.peer]
             _log.info("session with %s ended", link.peer[:8])
             await link.channel.close()
-            self._wake_routes_to(link.peer)
+            # One that was refused at once would be refused again at once.
+            if time.monotonic() - began > _HELD_S:
+                self._wake_routes_to(link.peer)
 
     def _stays(self, present: Link, fresh: Link) -> bool:
         """Whether the open session stays: a peer that calls again has lost it, though."""

@@ -324,7 +324,8 @@ class OpenNode:
             with contextlib.suppress(CoveyError):
                 self._write_seed()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), _MAINTAIN_EVERY_S)
+                async with asyncio.timeout(_MAINTAIN_EVERY_S):
+                    await self._stale.wait()
             self._stale.clear()
 
     async def _announce(self) -> None:
