@@ -138,6 +138,16 @@ def test_a_peer_that_comes_back_is_dialled_again() -> None:
     scenario(body)
 
 
+def test_a_peer_that_hangs_up_at_once_is_dialled_ever_less_often() -> None:
+    async def body(network: Network, a: Links, b: Links, _members: set[NodeId]) -> None:
+        await b.close()
+        network.at = {"b:1": (B, b)}
+        a.refresh()
+        await eventually(lambda: any(route.failures >= 2 for route in a.routes))
+
+    scenario(body)
+
+
 def test_a_removed_member_is_dropped_at_once_and_never_accepted_again() -> None:
     async def body(network: Network, a: Links, b: Links, members: set[NodeId]) -> None:
         network.at = {"a:1": (A, a), "b:1": (B, b)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -12,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from covey.errors import CoveyError, UnreachableError
+from covey.fleet.waiting import wait_a_while
 from covey.remote.calls import MAX_MESSAGE_BYTES
 from covey.remote.mux import Ended, Event, Mux, MuxError, Opened, Ponged, Received, WasReset
 
@@ -274,8 +274,7 @@ class CallLink:
             await asyncio.sleep(_PING_BUSY_S)
         if self._is_calm():
             self._busy.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._busy.wait(), _PING_IDLE_S)
+            await wait_a_while(self._busy, _PING_IDLE_S)
 
     def _silent_s(self) -> float:
         since = self._unanswered_since

@@ -151,10 +151,11 @@ async def watch_notes(
 
 @operation("note.follow", access=Role.VIEWER, effect=Effect.READ, http="POST /api/v1/follow")
 async def follow_notes(ctx: Context, *, first: int = 0) -> AsyncIterator[Tick]:
-    """Stream one tick and then wait for ever."""
+    """Stream one tick, unless `first` is negative, and then wait for ever."""
     notes = ctx.service(Notes)
     try:
-        yield Tick(first)
+        if first >= 0:
+            yield Tick(first)
         await notes.released.wait()
         yield Tick(first + 1)
     finally:

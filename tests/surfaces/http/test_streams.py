@@ -107,6 +107,13 @@ def test_a_stream_ends_when_its_time_is_over(server: Running):
         assert web.close_code == 4504
 
 
+def test_a_stream_without_news_in_its_time_has_begun_all_the_same(server: Running):
+    reply = server.request("POST", FOLLOW, {"first": -1}, headers={"Covey-Timeout": "1"})
+    assert reply.status == 200
+    ((kind, told),) = events(reply.body)
+    assert (kind, told["error"]["code"]) == ("error", "deadline_exceeded")
+
+
 def test_a_stream_gives_no_more_once_its_token_is_revoked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(endpoints, "_RECHECK", 0.0)
     with running() as server, open_stream(server, FOLLOW) as (_, response):

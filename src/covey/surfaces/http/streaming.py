@@ -69,7 +69,8 @@ class EventStream:
         try:
             await race(self._work(send), _disconnected(receive), self._stopping, self._seconds)
         except CoveyError as error:
-            if not self._started:
+            # A stream with nothing to tell in the time it was given has not failed.
+            if not self._started and not isinstance(error, DeadlineExceededError):
                 raise
             await self._send(send, b"event: error\ndata: " + envelope(error) + b"\n\n")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
