@@ -6,13 +6,14 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from covey.engines.program_output import OutputTooLongError, program_output
 from covey.env.expansion import ExpansionError, Reference, Scheme
 from covey.env.model import MAX_VALUE_BYTES
 
 _TIMEOUT_S = 30.0
+_TOO_LONG = f"what it refers to is over {MAX_VALUE_BYTES} bytes"
 _KEPT_ENVIRONMENT = (
     "HOME",
     "PATH",
@@ -67,26 +68,19 @@ class OutsideReferences:
 
     async def _run(self, words: Sequence[str], what: str, extra: tuple[str, ...] = ()) -> bytes:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=self._child_environment(extra),
-                start_new_session=True,
-                limit=MAX_VALUE_BYTES + 2,
+            code, data = await program_output(
+                words,
+                most_bytes=MAX_VALUE_BYTES + 1,
+                timeout_s=self._timeout_s,
+                environ=self._child_environment(extra),
             )
+        except TimeoutError:
+            raise ExpansionError(f"{what} did not answer in {self._timeout_s:g} s") from None
         except (OSError, ValueError) as error:
             cause = error.strerror if isinstance(error, OSError) else "a bad argument"
             raise ExpansionError(f"{what} cannot be started: {cause}") from None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                data = await _read_limited(process)
-                code = await process.wait()
-        except TimeoutError:
-            raise ExpansionError(f"{what} did not answer in {self._timeout_s:g} s") from None
-        finally:
-            await _end(process)
+        except OutputTooLongError:
+            raise ExpansionError(_TOO_LONG) from None
         if code:
             raise ExpansionError(f"{what} failed with exit code {code}")
         return data
@@ -137,32 +131,14 @@ def _read_all(read: Callable[[int], bytes]) -> bytes:
     while chunk := read(65536):
         parts += chunk
         if len(parts) > MAX_VALUE_BYTES + 1:
-            raise ExpansionError(f"what it refers to is over {MAX_VALUE_BYTES} bytes")
+            raise ExpansionError(_TOO_LONG)
     return bytes(parts)
-
-
-async def _read_limited(process: asyncio.subprocess.Process) -> bytes:
-    parts = bytearray()
-    output = process.stdout
-    while output is not None and (chunk := await output.read(65536)):
-        parts += chunk
-        if len(parts) > MAX_VALUE_BYTES + 1:
-            raise ExpansionError(f"what it refers to is over {MAX_VALUE_BYTES} bytes")
-    return bytes(parts)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Leave nothing running: the program led a session of its own."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        await process.wait()
 
 
 def _text(data: bytes) -> str:
     data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
     if len(data) > MAX_VALUE_BYTES:
-        raise ExpansionError(f"what it refers to is over {MAX_VALUE_BYTES} bytes")
+        raise ExpansionError(_TOO_LONG)
     if b"\0" in data:
         raise ExpansionError("what it refers to contains a NUL character")
     try:
