@@ -62,6 +62,14 @@ def test_a_unit_of_a_user_asks_for_nothing_that_a_user_cannot_have():
     assert "NoNewPrivileges=yes" in text
 
 
+@pytest.mark.parametrize("system", [True, False])
+def test_an_unconfined_unit_lets_commands_do_what_its_user_may(system: bool):
+    text = Unit(("/usr/bin/covey",), None, system=system, user="covey", confined=False).text()
+    for rule in ("NoNewPrivileges", "Protect", "Restrict", "SystemCallFilter", "Capability"):
+        assert rule not in text
+    assert "KillMode=process\n" in text
+
+
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), min_size=1))
 def test_a_quoted_word_is_read_back_as_it_was(word: str):
     quoted = systemd._quoted(word).replace("%%", "%")
@@ -98,7 +106,7 @@ def said(tmp_path: Path) -> list[str]:
 
 
 def test_installing_writes_enables_and_starts(manager: SystemdManager, tmp_path: Path):
-    report = manager.install(system=False, user=None, start=True)
+    report = manager.install(system=False, user=None, confined=True, start=True)
     path = tmp_path / "config" / "systemd" / "user" / "covey.service"
     assert (report.path, report.active) == (str(path), True)
     assert "COVEY_HOME=/srv/covey" in path.read_text()
@@ -115,7 +123,7 @@ def test_installing_writes_enables_and_starts(manager: SystemdManager, tmp_path:
 
 
 def test_a_service_for_the_machine_runs_as_its_user(manager: SystemdManager, tmp_path: Path):
-    manager.install(system=True, user="nobody", start=False)
+    manager.install(system=True, user="nobody", confined=True, start=False)
     text = (tmp_path / "system" / "covey.service").read_text()
     assert "User=nobody" in text
     assert "ReadWritePaths=-/srv/covey" in text
@@ -124,24 +132,26 @@ def test_a_service_for_the_machine_runs_as_its_user(manager: SystemdManager, tmp
 
 def test_the_directories_of_another_user_are_that_users(tmp_path: Path):
     manager = SystemdManager(Paths("/c", "/d", "/s", "/r"))
-    text = manager.preview(system=True, user="nobody")
+    text = manager.preview(system=True, user="nobody", confined=True)
     assert "ReadWritePaths=-/nonexistent/.local/share/covey" in text
 
 
 def test_what_cannot_be_done_is_explained(manager: SystemdManager, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InvalidRequestError, match="whole machine"):
-        manager.install(system=False, user="nobody", start=True)
+        manager.install(system=False, user="nobody", confined=True, start=True)
     with pytest.raises(NotFoundError, match="no user no-such-user"):
-        manager.install(system=True, user="no-such-user", start=True)
+        manager.install(system=True, user="no-such-user", confined=True, start=True)
     with pytest.raises(NotFoundError, match="No service is installed"):
         manager.uninstall(system=False)
     monkeypatch.setenv("FAIL", "daemon-reload")
     with pytest.raises(CoveyError, match="daemon-reload failed"):
-        manager.install(system=False, user=None, start=True)
+        manager.install(system=False, user=None, confined=True, start=True)
 
 
 def test_a_machine_without_systemd_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CoveyError, match="no systemd") as caught:
-        SystemdManager(find_paths({"COVEY_HOME": "/x"})).install(system=True, user=None, start=True)
+        SystemdManager(find_paths({"COVEY_HOME": "/x"})).install(
+            system=True, user=None, confined=True, start=True
+        )
     assert caught.value.hint is not None

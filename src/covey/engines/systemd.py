@@ -53,13 +53,18 @@ SystemCallFilter=~@privileged @resources
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What goes into the unit file; `user` and `writable` matter to a system unit alone."""
+    """What goes into the unit file; `user` and `writable` matter to a system unit alone.
+
+    `confined` protects the machine from the daemon, and so from the commands that it runs for
+    members: they can neither gain rights (sudo) nor, in a system unit, write into homes.
+    """
 
     command: tuple[str, ...]
     home: str | None
     system: bool
     user: str | None = None
     writable: tuple[str, ...] = ()
+    confined: bool = True
 
     def text(self) -> str:
         """Return the unit file (systemd.service(5), systemd.exec(5))."""
@@ -84,9 +89,9 @@ class Unit:
             "LimitCORE=0",
             f"Environment={_quoted(f'COVEY_HOME={self.home}')}" if self.home else "",
             f"User={self.user}" if self.system and self.user else "",
-            _PROTECTION.rstrip(),
+            _PROTECTION.rstrip() if self.confined else "",
         ]
-        if self.system:
+        if self.system and self.confined:
             lines.append(_SYSTEM_PROTECTION.rstrip())
             lines.extend(f"ReadWritePaths={_quoted(path)}" for path in self.writable)
         wanted_by = "multi-user.target" if self.system else "default.target"
@@ -109,13 +114,13 @@ class SystemdManager:
     def __init__(self, paths: Paths | None = None) -> None:
         self._paths = paths or find_paths()
 
-    def preview(self, *, system: bool, user: str | None) -> str:
+    def preview(self, *, system: bool, user: str | None, confined: bool) -> str:
         """Return the text of the unit that `install` would write."""
-        return self._unit(system=system, user=user).text()
+        return self._unit(system=system, user=user, confined=confined).text()
 
-    def install(self, *, system: bool, user: str | None, start: bool) -> Report:
+    def install(self, *, system: bool, user: str | None, confined: bool, start: bool) -> Report:
         """Write and enable the unit, and start it if asked."""
-        unit = self._unit(system=system, user=user)
+        unit = self._unit(system=system, user=user, confined=confined)
         _require_systemd(system=system)
         path = _unit_path(system=system)
         _write(path, unit.text())
@@ -126,6 +131,10 @@ class SystemdManager:
         steps = []
         if not system and not _lingers():
             steps.append("loginctl enable-linger (so that it runs while you are logged out)")
+        if confined:
+            steps.append(
+                "to let members' commands use sudo and write anywhere, install --unconfined"
+            )
         return Report(str(path), _is_active(system=system), tuple(steps))
 
     def uninstall(self, *, system: bool) -> Report:
@@ -153,7 +162,7 @@ class SystemdManager:
                 return str(path)
         return None
 
-    def _unit(self, *, system: bool, user: str | None) -> Unit:
+    def _unit(self, *, system: bool, user: str | None, confined: bool) -> Unit:
         if user is not None and not system:
             raise InvalidRequestError(
                 "--user is for a unit of the whole machine.", hint="Add --system, or leave it out."
@@ -183,6 +192,7 @@ class SystemdManager:
             system=system,
             user=account,
             writable=(*(f"-{path}" for path in writable), f"-{memory}", "-/run/user"),
+            confined=confined,
         )
 
 

@@ -26,8 +26,7 @@ def become_daemon(password: Secret | None, *, as_json: bool) -> int:
     if sys.platform == "win32":
         return run(password, as_json=as_json)
     # -P: nothing is ever imported from the directory that the user happens to stand in.
-    # Columns of lines are for tracebacks alone, and cost every module memory.
-    words = [sys.executable, "-P", "-X", "no_debug_ranges", "-m", __name__]
+    words = [sys.executable, "-P", "-m", __name__]
     if as_json:
         words.append(_JSON)
     if password is not None:

@@ -64,8 +64,8 @@ class FakeServices:
     present: str | None = None
     calls: list[tuple[object, ...]] = field(default_factory=list)
 
-    def install(self, *, system: bool, user: str | None, start: bool) -> FakeReport:
-        self.calls.append(("install", system, user, start))
+    def install(self, *, system: bool, user: str | None, confined: bool, start: bool) -> FakeReport:
+        self.calls.append(("install", system, user, confined, start))
         return FakeReport()
 
     def uninstall(self, *, system: bool) -> FakeReport:
@@ -75,5 +75,5 @@ class FakeServices:
     def installed(self) -> str | None:
         return self.present
 
-    def preview(self, *, system: bool, user: str | None) -> str:
-        return f"[Unit] {system} {user}\n"
+    def preview(self, *, system: bool, user: str | None, confined: bool) -> str:
+        return f"[Unit] {system} {user} {confined}\n"

@@ -138,11 +138,11 @@ def test_up_without_a_terminal_starts_locked(covey: Covey, control: FakeControl)
 
 def test_the_service_is_installed_and_removed(covey: Covey, services: FakeServices):
     done = covey("agent", "install", "--system", "--user", "covey", "--no-start")
-    assert services.calls == [("install", True, "covey", False)]
+    assert services.calls == [("install", True, "covey", True, False)]
     assert "loginctl enable-linger" in done.out
     covey("agent", "uninstall")
     assert services.calls[1:] == [("uninstall", False)]
-    assert covey("agent", "install", "--dry-run").out == "[Unit] False None\n"
+    assert covey("agent", "install", "--dry-run").out == "[Unit] False None True\n"
 
 
 def test_agent_status_without_a_daemon_is_6(covey: Covey, services: FakeServices):

@@ -10,7 +10,9 @@ from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.tree import Node
 
 _ABOUT = (
-    "On Linux this is a systemd unit, for your user or, with --system, for the machine. Keys that "
+    "On Linux this is a hardened systemd unit, for your user or, with --system, for the machine. "
+    "What members run on this machine is confined by it as well, unless it is --unconfined. Keys "
+    "that "
     "need a password stay locked after a restart until `covey unlock`; a node made with "
     "--key-file opens them by itself. On macOS and Windows, run `covey up` by a launchd agent or "
     "a scheduled task of your own."
@@ -24,16 +26,16 @@ def _system() -> click.Option:
 def install(session: Session, node: Node) -> click.Command:
     """Make `covey agent install`."""
 
-    def run(user: str | None, *, system: bool, no_start: bool, dry_run: bool) -> None:
+    def run(
+        user: str | None, *, system: bool, unconfined: bool, no_start: bool, dry_run: bool
+    ) -> None:
         manager = session.locals.service_manager()
+        confined = not unconfined
         if dry_run:
-            session.output.exact(manager.preview(system=system, user=user))
+            session.output.exact(manager.preview(system=system, user=user, confined=confined))
             return
-        _show(
-            session,
-            manager.install(system=system, user=user, start=not no_start),
-            "Installed",
-        )
+        report = manager.install(system=system, user=user, confined=confined, start=not no_start)
+        _show(session, report, "Installed")
 
     return DescribedCommand(
         node.name,
@@ -42,6 +44,11 @@ def install(session: Session, node: Node) -> click.Command:
             _system(),
             click.Option(
                 ["--user"], metavar="NAME", help="With --system: the user that the daemon runs as."
+            ),
+            click.Option(
+                ["--unconfined"],
+                is_flag=True,
+                help="Let members' commands do all that the user may, sudo too.",
             ),
             click.Option(["--no-start"], is_flag=True, help="Do not start it now."),
             click.Option(["--dry-run"], is_flag=True, help="Print the unit and change nothing."),

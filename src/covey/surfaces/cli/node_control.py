@@ -97,8 +97,13 @@ class ServiceReport(Protocol):
 class ServiceManager(Protocol):
     """Starts the daemon with the machine; raises `CoveyError` where that is not supported."""
 
-    def install(self, *, system: bool, user: str | None, start: bool) -> ServiceReport:
-        """Write, enable and, if asked, start the service; `system` makes it the whole machine's."""
+    def install(
+        self, *, system: bool, user: str | None, confined: bool, start: bool
+    ) -> ServiceReport:
+        """Write, enable and, if asked, start the service; `system` makes it the whole machine's.
+
+        `confined` limits what the daemon, and the commands that it runs for members, may do.
+        """
 
     def uninstall(self, *, system: bool) -> ServiceReport:
         """Stop, disable and remove the service."""
@@ -106,5 +111,5 @@ class ServiceManager(Protocol):
     def installed(self) -> str | None:
         """Return the path of the installed service's file, or None."""
 
-    def preview(self, *, system: bool, user: str | None) -> str:
+    def preview(self, *, system: bool, user: str | None, confined: bool) -> str:
         """Return the text of the file that `install` would write."""
