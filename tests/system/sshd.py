@@ -5,9 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ class SshServer:
 
     port: int
     directory: Path
+    host: str = "127.0.0.1"
 
     @property
     def address(self) -> str:
-        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
+        return f"{getpass.getuser()}@{self.host}:{self.port}"
 
     @property
     def bin(self) -> Path:
@@ -47,23 +47,25 @@ class SshServer:
 
 
 @contextmanager
-def ssh_server(directory: Path) -> Iterator[SshServer]:
-    """Run a server with fresh keys that lets this user in."""
+def ssh_server(
+    directory: Path, host: str = "127.0.0.1", inside: Sequence[str] = ()
+) -> Iterator[SshServer]:
+    """Run a server with fresh keys that lets this user in; `inside` a namespace, if given."""
     assert SSHD is not None, "openssh-server is missing: ./dev test installs it"
     directory.mkdir(mode=0o700)
     for name in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
         subprocess.run(command, check=True)
     shutil.copy(directory / "user.pub", directory / "authorized")
-    server = SshServer(free_port(), directory)
+    server = SshServer(free_port(), directory, host)
     (directory / "sshd_config").write_text(
-        f"Port {server.port}\nListenAddress 127.0.0.1\nHostKey {directory / 'host'}\n"
+        f"Port {server.port}\nListenAddress {host}\nHostKey {directory / 'host'}\n"
         f"AuthorizedKeysFile {directory / 'authorized'}\nPidFile none\nUsePAM no\n"
         "StrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "Subsystem sftp internal-sftp\nMaxStartups 100\n"
     )
     host_key = (directory / "host.pub").read_text().split()
-    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {host_key[0]} {host_key[1]}\n")
+    server.known_hosts.write_text(f"[{host}]:{server.port} {host_key[0]} {host_key[1]}\n")
     server.config.write_text(
         f"Host *\n  IdentityFile {directory / 'user'}\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {server.known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
@@ -75,22 +77,18 @@ def ssh_server(directory: Path) -> Iterator[SshServer]:
         program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {server.config} "$@"\n')
         program.chmod(0o755)
     Path("/run/sshd").mkdir(exist_ok=True)
-    log = (directory / "log").open("w")
+    log_file = directory / "log"
+    log = log_file.open("w")
     running = subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", directory / "sshd_config"],
+        [*inside, SSHD, "-D", "-e", "-f", directory / "sshd_config"],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
     )
     log.close()
     try:
-        eventually(lambda: running.poll() is None and _listens(server.port))
+        eventually(lambda: running.poll() is None and "Server listening" in log_file.read_text())
         yield server
     finally:
         running.kill()
         running.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

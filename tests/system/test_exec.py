@@ -150,10 +150,11 @@ def test_a_slow_reader_holds_the_program_back(freya: Node) -> None:
         assert reader.wait(20) == 128 + signal.SIGPIPE
 
 
+@pytest.mark.parametrize("first", ["trap '' INT; ", ""])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whoever_leaves_takes_the_whole_tree_along(freya: Node, number: int) -> None:
+def test_whoever_leaves_takes_the_whole_tree_along(freya: Node, number: int, first: str) -> None:
     mark = marker()
-    line = f"trap '' INT; sleep {mark} & setsid sleep {mark} & echo up; wait; sleep {mark}"
+    line = f"{first}sleep {mark} & setsid sleep {mark} & echo up; wait; sleep {mark}"
     command = [COVEY, "exec", "-H", "frigg", "--", "sh", "-c", line]
     with subprocess.Popen(command, env=freya.environment, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None

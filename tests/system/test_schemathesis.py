@@ -23,13 +23,21 @@ ENDING = (
 )
 """Operations that end the daemon, its keys, or the tester's own token."""
 
+COMMANDING = ("exec.run", "exec.start")
+"""Operations that would run the tester's random words on this machine."""
+
 ENDLESS = ("env.watch", "node.logs")
 """Streams that end when their client leaves, or its time is over."""
 
 
 @pytest.fixture
 def node(fleet: Fleet) -> Node:
-    return fleet.founder("solo", COVEY_API_RATE_LIMIT_PER_MINUTE="10000000")
+    return fleet.founder(
+        "solo",
+        COVEY_API_RATE_LIMIT_PER_MINUTE="10000000",
+        # Random paths of this machine are read, written and removed.
+        COVEY_FILES_ROOTS=str(fleet.directory / "files"),
+    )
 
 
 def token(node: Node, role: str) -> str:
@@ -67,13 +75,13 @@ def probe(node: Node, *arguments: str, role: str = "admin") -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_operation_does_what_the_document_says(node: Node):
-    probe(node, *(f"--exclude-operation-id={name}" for name in ENDING + ENDLESS))
+    probe(node, *(f"--exclude-operation-id={name}" for name in ENDING + COMMANDING + ENDLESS))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_would_end_the_node_is_refused_as_the_document_says(node: Node):
-    probe(node, *(f"--include-operation-id={name}" for name in ENDING), role="viewer")
+    probe(node, *(f"--include-operation-id={name}" for name in ENDING + COMMANDING), role="viewer")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from covey.engines.program_output import OutputTooLongError, program_output
 from covey.errors import CoveyError, UnreachableError
 from covey.fleet.tailnet import Tailnet, TailnetMachine
 
@@ -117,23 +118,15 @@ def _ask(path: str) -> bytes:
 
 async def _run(program: str) -> bytes:
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "status",
-            "--json",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+        _, answer = await program_output(
+            [program, "status", "--json"], most_bytes=_MAX_BYTES, timeout_s=_TIMEOUT_S
         )
+    except TimeoutError as error:
+        raise _trouble("it does not answer") from error
+    except OutputTooLongError as error:
+        raise _trouble("its answer is too long") from error
     except OSError as error:
         raise _trouble(str(error)) from error
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            answer, _ = await process.communicate()
-    except TimeoutError as error:
-        process.kill()
-        await process.wait()
-        raise _trouble("it does not answer") from error
     return answer
 
 

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 _AGAIN_S = 0.005
 _GIVE_UP_S = 10.0
+_ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL})
 
 
 class Kept:
     """One command of this process; `wake_fd` is readable when something below has ended.
 
     Ending it by `end` is gentle first (SIGTERM, on a terminal SIGHUP too), and after the grace
-    that the request names it is SIGKILL, until nothing of the tree is left. Make it before the
-    command is known: that part of the work does not count then.
+    that the request names it is SIGKILL, until nothing of the tree is left. A command that a
+    signal of the caller's ended takes its tree along as well. Make it before the command is
+    known: that part of the work does not count then.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class Kept:
         self._leader: int | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
+        self._told_to_end = False
         self.status: int | None = None
         self.wake_fd, self._wake = os.pipe()
         for fd in (self.wake_fd, self._wake):
@@ -83,6 +86,7 @@ class Kept:
     def signal(self, number: int) -> None:
         """Send a signal to the command's process group."""
         if self._leader is not None and self.status is None:
+            self._told_to_end |= number in _ENDING
             try:
                 os.killpg(self._leader, number)
             except OSError:
@@ -123,6 +127,8 @@ class Kept:
         for pid, status in found:
             if pid == self._leader and self.status is None:
                 self.status = status
+                if self._told_to_end and self._kill_at is None and not childless:
+                    self.end()
         return childless
 
     def _asked_to_end(self, *_: object) -> None:
