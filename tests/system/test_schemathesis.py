@@ -26,7 +26,7 @@ ENDING = (
 COMMANDING = ("exec.run", "exec.start")
 """Operations that would run the tester's random words on this machine."""
 
-ENDLESS = ("env.watch", "node.logs")
+ENDLESS = ("env.watch", "node.logs", "tunnel.listen")
 """Streams that end when their client leaves, or its time is over."""
 
 
