@@ -125,7 +125,7 @@ class Neighbourhood:
         client = settings.client
         self._cloud = client.cloud_url if client.enable_cloud else ""
         # Without a radio, or on a relay, which holds no data key, the LAN cannot know this node.
-        lan = client.enable_lan and self._radio is not None and bool(self._keys())
+        lan = client.enable_lan and senses.radio is not None and bool(self._keys())
         policy = Policy(core.keys.node_id, self._mode, bool(self._cloud), lan)
         self._machine = UpstreamMachine(policy, time.monotonic())
 
