@@ -186,7 +186,7 @@ def test_interrupting_ends_the_whole_tree_over_there(tour: Tour, host: str) -> N
     with subprocess.Popen(command, env=tour.freya.environment, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"up\n"
-        assert running(mark)
+        assert eventually(lambda: len(running(mark)) == 2)
         client.send_signal(signal.SIGINT)
         assert client.wait(20) == 128 + signal.SIGINT
     eventually(lambda: not running(mark))

@@ -159,7 +159,7 @@ def test_whoever_leaves_takes_the_whole_tree_along(freya: Node, number: int, fir
     with subprocess.Popen(command, env=freya.environment, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"up\n"
-        assert running(mark)
+        assert eventually(lambda: len(running(mark)) == 2)
         client.send_signal(number)
         assert client.wait(20) in {128 + number, -number}
     eventually(lambda: not running(mark))
