@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import datetime as dt
 import json
 import os
@@ -107,6 +108,8 @@ def main(title: str, run: Callable[[], Sequence[Row]]) -> int:
     machine = this_machine()
     if machine.load > BUSY * machine.cores:
         print(f"This machine is busy (load {machine.load:.1f}): its figures will be too high.")
+    # As pip does when it installs Covey; an environment may keep Python from doing it later.
+    compileall.compile_dir(ROOT / "src", quiet=1)
     rows = run()
     report(title, machine, rows)
     return int(any(row.met is False for row in rows))

@@ -22,7 +22,7 @@ def pack(value: Any) -> bytes:
         case int():
             return _pack_integer(value)
         case float():
-            from struct import pack as pack_struct
+            from _struct import pack as pack_struct
 
             return pack_struct(">Bd", 0xCB, value)
         case str():
@@ -90,7 +90,7 @@ def _read(data: bytes, at: int) -> tuple[Any, int]:
         size = int.from_bytes(_exactly(data, at, width), "big")
         return read(data, at + width, size)
     if code == 0xCB:  # noqa: PLR2004
-        from struct import unpack as unpack_struct
+        from _struct import unpack as unpack_struct
 
         return unpack_struct(">d", _exactly(data, at, 8))[0], at + 8
     raise ValueError(f"unknown code {code:#x}")

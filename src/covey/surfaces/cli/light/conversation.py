@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from covey.surfaces.cli.light.terminal_mode import Escapes, size_of_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any
 
     from covey.client.socket_call import SocketCall
+else:
+    # `signal` itself makes enumerations of all signals: that takes as long as a whole call.
+    import _signal as signal
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
