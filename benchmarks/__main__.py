@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from benchmarks import copy, fanout, first_sync, idle, latency, new_shell, prompt, startup
+from benchmarks import (
+    copy,
+    failover,
+    fanout,
+    first_sync,
+    idle,
+    latency,
+    new_shell,
+    prompt,
+    startup,
+)
 from benchmarks import exec as exec_
 from benchmarks.report import main
 
@@ -16,6 +26,7 @@ BENCHMARKS = {
     "exec": exec_.run,
     "copy": copy.run,
     "fanout": fanout.run,
+    "failover": failover.run,
 }
 
 if __name__ == "__main__":

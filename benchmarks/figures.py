@@ -9,7 +9,7 @@ from benchmarks.report import RESULTS, ROOT
 
 NAMES = (
     *("prompt", "new_shell", "startup", "latency", "first_sync", "idle"),
-    *("exec", "copy", "fanout"),
+    *("exec", "copy", "fanout", "failover"),
 )
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
