@@ -119,7 +119,7 @@ class Dispatcher(Protocol):
         """
 
     def place(self, host: str) -> Place:
-        """Return a host by a name that `names` gave, for one call."""
+        """Return a host by its name, for one call; raises `NotFoundError` as `names` does."""
 
 
 class LocalPlace:

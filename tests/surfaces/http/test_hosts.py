@@ -69,6 +69,7 @@ class SampleDispatcher:
         return list(target.hosts) or (["odin"] if target.tag == "web" else known)
 
     def place(self, host: str) -> Place:
+        self.names(Target(hosts=(host,)))
         return SamplePlace(host, self.working)
 
 

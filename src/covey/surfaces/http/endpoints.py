@@ -139,7 +139,8 @@ class Endpoints:
             raise
         call = Call(operation, arguments, context)
         if streams:
-            items = self._items(call, target, request.scope)
+            place = None if target.several else self._place(target)
+            items = self._items(call, target, place, request.scope)
             return EventStream(items, connection_of(request.scope).stopping, context.remaining())
         result = await self._place(target).invoke(operation, arguments, context)
         return result_response(result, wire, request.headers, request.method)
@@ -152,8 +153,11 @@ class Endpoints:
         context = self._context(socket.scope, caller, lasting=True)
         if target.here:
             authorize_early(operation, context, self.audit)
-        else:
+        place = None
+        if target.several:
             self.dispatcher.names(target)
+        else:
+            place = self._place(target)
         messages = choose_messages(socket.scope["subprotocols"])
         await socket.accept(subprotocol=messages.protocol)
         try:
@@ -163,33 +167,37 @@ class Endpoints:
                 lost = connection_of(socket.scope).lost
                 given = SocketInput(socket, messages, operation.signature.input.item, lost)
             call = Call(operation, arguments, context, given)
-            items = self._items(call, target, socket.scope)
+            items = self._items(call, target, place, socket.scope)
             await answer_socket(socket, messages, items, given, context.remaining())
         except CoveyError as error:
             await fail_socket(socket, messages, error)
         except WebSocketDisconnect:
             return
 
-    async def _items(self, call: Call, target: Target, scope: Scope) -> AsyncGenerator[Any, None]:
+    async def _items(
+        self, call: Call, target: Target, place: Place | None, scope: Scope
+    ) -> AsyncGenerator[Any, None]:
         """Yield what comes while the caller's token is not revoked and its node not removed."""
         checked = time.monotonic()
-        async with aclosing(self._results(call, target)) as found:
+        async with aclosing(self._results(call, target, place)) as found:
             async for item in found:
                 if time.monotonic() - checked >= _RECHECK:
                     self.gate.recheck(scope, call.operation)
                     checked = time.monotonic()
                 yield item
 
-    def _results(self, call: Call, target: Target) -> AsyncGenerator[Any, None]:
-        if not target.several:
-            return call.results(self._place(target))
+    def _results(
+        self, call: Call, target: Target, place: Place | None
+    ) -> AsyncGenerator[Any, None]:
+        if place is not None:
+            return call.results(place)
         names = self.dispatcher.names(target)
         return fan_out(call, names, self.dispatcher.place, target.parallel)
 
     def _place(self, target: Target) -> Place:
         if target.here:
             return LocalPlace(self.audit)
-        return self.dispatcher.place(self.dispatcher.names(target)[0])
+        return self.dispatcher.place(target.hosts[0])
 
     def _context(self, scope: Scope, caller: Caller, *, lasting: bool) -> Context:
         seconds = _timeout(scope)
