@@ -15,7 +15,8 @@ import signal
 import socket
 import sys
 
-_SPARE = 2
+_SPARE = 4
+_CALM_MS = 20
 _MOST_DESCRIPTORS = 4
 _CHUNK = 65_536
 
@@ -43,11 +44,15 @@ def main() -> None:
                 _keep(jobs, take)
                 os._exit(0)
             spare += 1
-        for fd, _ in poll.poll():
-            if fd == taken:
+        # Forking would take time from the command that is just being started.
+        while spare:
+            ready = poll.poll(None if spare == _SPARE else _CALM_MS)
+            if not ready:
+                break
+            for fd, _ in ready:
+                if fd != taken:
+                    return
                 spare -= len(os.read(taken, 4096))
-            else:
-                return
 
 
 def _keep(jobs: socket.socket, take: int) -> None:
