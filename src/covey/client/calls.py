@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,8 +73,10 @@ class Caller:
             writer.transport.abort()
         raise raised(broken_off())
 
-    async def open(self, name: str, values: Mapping[str, Any], target: Target) -> Call:
-        """Start an operation over a WebSocket."""
+    async def open(
+        self, name: str, values: Mapping[str, Any], target: Target, *items: bytes
+    ) -> Call:
+        """Start an operation over a WebSocket; `items` are its first input, encoded."""
         command = self.command(name)
         given = {key: value for key, value in values.items() if value is not None}
         in_path = {param.name for param in command.params if param.location == "path"}
@@ -83,7 +85,8 @@ class Caller:
         reader, writer = await self._endpoint.connect()
         call = Call(reader, writer)
         try:
-            await call.begin(target_path, {**self._endpoint.headers, **target.headers()}, arguments)
+            headers = {**self._endpoint.headers, **target.headers()}
+            await call.begin(target_path, headers, arguments, items)
         except BaseException:
             call.close()
             raise
@@ -117,14 +120,19 @@ class Call:
         self._messages: list[bytes] = []
 
     async def begin(
-        self, path: str, headers: Mapping[str, str], arguments: Mapping[str, Any]
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        arguments: Mapping[str, Any],
+        items: Sequence[bytes] = (),
     ) -> None:
-        """Shake hands and send the arguments; raises the node's `CoveyError`."""
+        """Shake hands, send the arguments and first items; raises the node's `CoveyError`."""
         self._framing.begin(path, headers)
         self._flush()
         while not self._framing.open:
             await self._read()
-        self._framing.send(msgspec.msgpack.encode(arguments))
+        for message in (msgspec.msgpack.encode(arguments), *items):
+            self._framing.send(message)
         self._flush()
 
     async def send(self, item: bytes) -> None:

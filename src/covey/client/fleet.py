@@ -111,7 +111,7 @@ class Host:
         `check`, another status than 0 raises `CommandFailedError`.
         """
         arguments = arguments_of(words, shell=shell, cwd=cwd, user=user, env=env, timeout=timeout)
-        async with self._process(arguments) as process:
+        async with self._process(arguments, takes_input=input is not None) as process:
             return await process.finish(input, check=check)
 
     def stream(
@@ -132,8 +132,8 @@ class Host:
             arguments_of(words, shell=shell, cwd=cwd, user=user, env=env, timeout=timeout)
         )
 
-    def _process(self, arguments: dict[str, Any]) -> Process:
-        return Process(self._caller, arguments, self._target)
+    def _process(self, arguments: dict[str, Any], *, takes_input: bool = True) -> Process:
+        return Process(self._caller, arguments, self._target, takes_input=takes_input)
 
 
 class Hosts:

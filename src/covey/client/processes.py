@@ -16,6 +16,7 @@ from covey.errors import CoveyError, InvalidRequestError, UnreachableError
 
 _RUN = "exec.run"
 _PIECE = 256 << 10
+_STDIN_END = msgspec.msgpack.encode({"type": "stdin_end"})
 
 T = TypeVar("T")
 Input = bytes | Iterable[bytes] | AsyncIterator[bytes] | None
@@ -139,7 +140,15 @@ class Process:
     output has ended.
     """
 
-    def __init__(self, caller: Caller, arguments: dict[str, Any], target: Target) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        arguments: dict[str, Any],
+        target: Target,
+        *,
+        takes_input: bool = True,
+    ) -> None:
+        self._takes_input = takes_input
         self._caller = caller
         self._arguments = arguments
         self._target = target
@@ -158,7 +167,8 @@ class Process:
 
     async def __aenter__(self) -> Self:
         """Start it; raises `CoveyError` if that fails."""
-        self._call = await self._caller.open(_RUN, self._arguments, self._target)
+        first = () if self._takes_input else (_STDIN_END,)
+        self._call = await self._caller.open(_RUN, self._arguments, self._target, *first)
         return self
 
     async def __aexit__(
@@ -192,7 +202,8 @@ class Process:
 
     async def end_input(self) -> None:
         """Close its standard input."""
-        await self._send({"type": "stdin_end"})
+        if self._takes_input:
+            await self._send({"type": "stdin_end"})
 
     async def send_signal(self, name: str) -> None:
         """Send a signal, such as TERM, to its process group."""

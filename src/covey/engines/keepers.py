@@ -32,17 +32,26 @@ class Keepers:
         self._jobs: socket.socket | None = None
         self._parent: subprocess.Popen[bytes] | None = None
 
-    def engage(self, descriptors: Sequence[int]) -> socket.socket:
-        """Give a keeper copies of the descriptors, and return the line to it; raises `OSError`."""
+    def engage(
+        self, descriptors: Sequence[int], message: Mapping[str, Any] | None = None
+    ) -> tuple[socket.socket, bytes]:
+        """Give a keeper copies of the descriptors; raises `OSError`.
+
+        Returns the line to it, and what of the first message is still to be sent: most are there
+        before the keeper wakes up, so that it does so once.
+        """
+        data = b"" if message is None else pack(dict(message))
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         with theirs:
             try:
+                if data:
+                    data = data[ours.send(data) :]
                 self._send([theirs.fileno(), *descriptors])
             except OSError:
                 ours.close()
                 raise
-        return ours
+        return ours, data
 
     def close(self) -> None:
         """Let the parent end; the keepers end by themselves."""
@@ -87,10 +96,11 @@ class Keepers:
 
 
 class Line:
-    """Messages to and from one keeper; after `attend`, each message goes to `heard`."""
+    """Messages to and from one keeper; `unsent` is what goes before them."""
 
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, unsent: bytes = b"") -> None:
         self._socket = line
+        self._unsent = unsent
         self._unpacker = Unpacker()
         self._loop = asyncio.get_running_loop()
         self._heard: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -109,6 +119,10 @@ class Line:
 
     async def hear_start(self, launch: Launch) -> int:
         """Return the command's process id once it runs; raises what kept it from starting."""
+        if self._unsent:
+            with suppress(OSError):
+                await self._loop.sock_sendall(self._socket, self._unsent)
+            self._unsent = b""
         said = await self.receive()
         if said is None or "started" not in said:
             raise _start_failure(launch, said)

@@ -37,13 +37,12 @@ class KeptProcesses:
             raise no_room(error) from error
         try:
             try:
-                line = Line(self._keepers.engage(streams.theirs))
+                line = Line(*self._keepers.engage(streams.theirs, request_of(launch)))
             except OSError as error:
                 raise no_room(error) from error
             finally:
                 streams.let_go()
             try:
-                await line.send(request_of(launch))
                 pid = await line.hear_start(launch)
             except BaseException:
                 line.close()
@@ -56,7 +55,7 @@ class KeptProcesses:
     async def start(self, launch: Launch, directory: Path, spooling: Spooling) -> Detached:
         """Start a command that keeps its output in `directory`."""
         try:
-            line = Line(self._keepers.engage([]))
+            line = Line(*self._keepers.engage([]))
         except OSError as error:
             raise no_room(error) from error
         return await start_detached(line, launch, directory, spooling)

@@ -133,6 +133,15 @@ def test_an_unknown_signal_is_refused_and_ends_it(tmp_path: Path):
     on_machine(tmp_path, work)
 
 
+def test_more_words_than_the_line_to_the_keeper_holds(tmp_path: Path):
+    async def work(service: Commands) -> None:
+        words = ["word" * 20_000] * 12
+        seen = await run(service, request("printf", "%s", *words))
+        assert seen.stdout == "".join(words).encode()
+
+    on_machine(tmp_path, work)
+
+
 def test_words_are_passed_as_they_are(tmp_path: Path):
     words = ["a b", "$HOME", "*", "", "-n", "ü\n", "';--"]
 

@@ -65,7 +65,7 @@ class Preparation:
     ) -> None:
         self._accounts = accounts
         self._variables = variables
-        self._environ = environ
+        self._environ = dict(environ)
 
     async def prepare(self, request: ExecRequest, caller: Caller) -> Prepared:
         """Return the command; raises `InvalidRequestError`, `RefusedError`, `NotFoundError`."""
