@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import interleaved, median, process_seconds
+from benchmarks.peers import plain_server
 from benchmarks.report import Row, main, version_of
 from tests.system.harness import COVEY, eventually, new_fleet
-from tests.system.sshd import ssh_server
 
 FILES, FILE_BYTES = 1000, 4096
 LARGE = 1 << 30
@@ -58,7 +58,7 @@ def timed(
 
 def run() -> list[Row]:
     """Copy each with each, in turn."""
-    with new_fleet() as fleet, ssh_server(fleet.directory / "sshd") as server:
+    with new_fleet() as fleet, plain_server(fleet) as server:
         roots = {"COVEY_FILES_ROOTS": str(fleet.directory)}
         freya = fleet.founder("freya", **roots)
         fleet.member(freya, "frigg", **roots)

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import MS, interleaved, median, process_seconds
+from benchmarks.peers import plain_server
 from benchmarks.report import Row, main, version_of
 from covey import connect
 from tests.system.harness import COVEY, Node, eventually, new_fleet
-from tests.system.sshd import SshServer, ssh_server
+from tests.system.sshd import SshServer
 
 ROUNDS = 60
 COLD_ROUNDS = 15
@@ -76,7 +77,7 @@ async def python_calls(node: Node) -> list[float]:
 
 def run() -> list[Row]:
     """Time `true` and 100 MB through `cat`, each in turn with ssh."""
-    with new_fleet() as fleet, ssh_server(fleet.directory / "sshd") as server:
+    with new_fleet() as fleet, plain_server(fleet) as server:
         freya = fleet.founder("freya", **UNLIMITED)
         frigg = fleet.member(freya, "frigg", **UNLIMITED)
         ours = [COVEY, "exec", "-H", "frigg", "--"]

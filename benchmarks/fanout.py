@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import interleaved, median, process_seconds
+from benchmarks.peers import plain_server
 from benchmarks.report import Row, main, version_of
 from tests.system.harness import COVEY, eventually, new_fleet
-from tests.system.sshd import ssh_server
 
 NODES = 20
 ROUNDS = 10
@@ -19,7 +19,7 @@ ANSIBLE = str(Path(sys.executable).with_name("ansible"))
 
 def run() -> list[Row]:
     """Run `true` everywhere, with each in turn."""
-    with new_fleet() as fleet, ssh_server(fleet.directory / "sshd") as server:
+    with new_fleet() as fleet, plain_server(fleet) as server:
         founder = fleet.founder("node-01")
         for number in range(2, NODES + 1):
             fleet.member(founder, f"node-{number:02}")

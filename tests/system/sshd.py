@@ -48,9 +48,16 @@ class SshServer:
 
 @contextmanager
 def ssh_server(
-    directory: Path, host: str = "127.0.0.1", inside: Sequence[str] = ()
+    directory: Path,
+    host: str = "127.0.0.1",
+    inside: Sequence[str] = (),
+    *,
+    home: Path | None = None,
 ) -> Iterator[SshServer]:
-    """Run a server with fresh keys that lets this user in; `inside` a namespace, if given."""
+    """Run a server with fresh keys that lets this user in; `inside` a namespace, if given.
+
+    `home` is where commands find the user's start-up files, if not at home.
+    """
     assert SSHD is not None, "openssh-server is missing: ./dev test installs it"
     directory.mkdir(mode=0o700)
     for name in ("host", "user"):
@@ -63,6 +70,7 @@ def ssh_server(
         f"AuthorizedKeysFile {directory / 'authorized'}\nPidFile none\nUsePAM no\n"
         "StrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "Subsystem sftp internal-sftp\nMaxStartups 100\n"
+        + ("" if home is None else f"SetEnv HOME={home}\n")
     )
     host_key = (directory / "host.pub").read_text().split()
     server.known_hosts.write_text(f"[{host}]:{server.port} {host_key[0]} {host_key[1]}\n")
