@@ -101,3 +101,16 @@ def test_whoever_may_call_it_passes_the_gate(operation: Operation):
     with suppress(CoveyError):
         call(operation, caller(operation.access, operation.name), trail)
     assert "refused" not in [entry.outcome for entry in trail.entries]
+
+
+def test_a_refusal_tells_the_way_to_the_role():
+    machine = Caller(CallerKind.NODE, "root@frigg", Role.DEVELOPER, "mesh", via="frigg")
+    token = Caller(CallerKind.TOKEN, "ci", Role.VIEWER, "192.0.2.1")
+    for caller, way in (
+        (machine, "covey fleet set-role frigg operator"),
+        (token, "covey token create NAME --role operator"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            authorize(caller, "exec.run", Role.OPERATOR)
+        assert refused.value.hint is not None
+        assert refused.value.hint.endswith(way)

@@ -83,8 +83,7 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
         raise RefusedError(
             f"{operation_name} needs the role {required.label}; "
             f"{caller.name} is {caller.role.label}.",
-            hint="Ask an admin for a token with that role: covey token create NAME --role "
-            f"{required.label}",
+            hint=_way_to(required, caller),
             details={"operation": operation_name, "required": required.label},
         )
     if not _matches(operation_name, caller.allowed):
@@ -103,3 +102,13 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
 
 def _matches(operation_name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(operation_name, pattern) for pattern in patterns)
+
+
+def _way_to(role: Role, caller: Caller) -> str:
+    """Say who can give the role, and how: a token has its own, others their machine's."""
+    if caller.kind in {CallerKind.TOKEN, CallerKind.ANONYMOUS}:
+        return (
+            f"Ask an admin for a token with that role: covey token create NAME --role {role.label}"
+        )
+    machine = caller.via or caller.name.rpartition("@")[2]
+    return f"An admin can give {machine} that role: covey fleet set-role {machine} {role.label}"

@@ -162,8 +162,7 @@ class CallLinks:
             left = until - time.monotonic()
             if relaying.done() and left <= 0:
                 raise UnreachableError(
-                    "This host cannot be reached now: it does not answer, and no other member "
-                    "that answers has a connection to it.",
+                    "This host does not answer, neither directly nor through another member.",
                     hint="Check that it is up and its agent runs: covey peers",
                 )
             self._changed.clear()
