@@ -146,8 +146,11 @@ class Links:
             return
         wanted = {target.address: target for target in self._targets()}
         for address, target in wanted.items():
-            if address in self._routes:
-                self._routes[address].target = target
+            route = self._routes.get(address)
+            if route is not None:
+                if route.target != target:
+                    route.target = target
+                    route.wake.set()
                 continue
             self._routes[address] = Route(target)
             self._tasks[address] = asyncio.create_task(self._keep(self._routes[address]))
@@ -228,10 +231,12 @@ class Links:
             # Of several addresses of one member, each waits whether the better ones answer.
             await asyncio.sleep(_STAGGER_S * min(route.target.rank, _MOST_STAGGERED))
             peer = self._peer_of(route)
+            pause = _LONGEST_DELAY_S
             if peer is None or (peer != self._me and peer not in self._links):
                 await self._try(route)
-            longest = _URGENT_DELAY_S if self._wanted_soon(route) else _LONGEST_DELAY_S
-            await wait_a_while(route.wake, retry_delay(route.failures, longest=longest))
+                longest = _URGENT_DELAY_S if self._wanted_soon(route) else _LONGEST_DELAY_S
+                pause = retry_delay(route.failures, longest=longest)
+            await wait_a_while(route.wake, pause)
 
     def _peer_of(self, route: Route) -> NodeId | None:
         """Return who answered there, or else who is said to be there.
@@ -298,9 +303,10 @@ class Links:
             _log.info("session with %s ended", link.peer[:8])
             self._changed()
             await link.channel.close()
-            # One that was refused at once would be refused again at once.
             if time.monotonic() - began > _HELD_S:
                 self._wake_routes_to(link.peer)
+            else:
+                self._wake_routes_later(link.peer)
 
     async def _stays(self, present: Link, fresh: Link) -> bool:
         """Whether the open session stays; one that does not answer has been lost by the peer."""
@@ -314,6 +320,13 @@ class Links:
             if self._peer_of(route) == peer:
                 route.failures = 0
                 route.wake.set()
+
+    def _wake_routes_later(self, peer: NodeId) -> None:
+        """Try again after a pause: who hung up at once would do so again at once."""
+        loop = asyncio.get_running_loop()
+        for route in self._routes.values():
+            if self._peer_of(route) == peer:
+                loop.call_later(retry_delay(route.failures), route.wake.set)
 
     async def _part(self, link: Link) -> None:
         """Drop a peer that is a member no more, once the session had a moment to tell it so."""
