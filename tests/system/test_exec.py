@@ -19,6 +19,7 @@ from tests.system.sshd import ssh_server
 SCREEN = """
 import curses
 def main(screen):
+    screen.timeout(100)  # curses misses a signal that comes just before it begins to wait
     while True:
         screen.erase()
         rows, columns = screen.getmaxyx()
