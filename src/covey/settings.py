@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -13,9 +12,10 @@ import msgspec
 from covey.errors import InvalidRequestError
 from covey.settings_access import AccessRule, rules
 from covey.settings_file import line_of, read_settings_file
+from covey.settings_hosting import AppsSettings, JobsSettings, ProxySettings
 from covey.settings_values import (
     Address,
-    Kind,
+    Key,
     absolute_path,
     address,
     choice,
@@ -42,14 +42,6 @@ _NOT_SETTINGS = frozenset(
 )
 # Kubernetes and Docker links describe a service named covey-server by such variables.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What users are told about a setting, and how its value is read."""
-
-    help: str
-    kind: Kind
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
@@ -268,6 +260,9 @@ class Settings(msgspec.Struct, frozen=True):
     exec: ExecSettings = ExecSettings()
     files: FilesSettings = FilesSettings()
     tunnel: TunnelSettings = TunnelSettings()
+    jobs: JobsSettings = JobsSettings()
+    apps: AppsSettings = AppsSettings()
+    proxy: ProxySettings = ProxySettings()
 
 
 class SettingDescription(msgspec.Struct, frozen=True):

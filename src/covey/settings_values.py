@@ -75,6 +75,14 @@ class Kind:
     from_text: Callable[[str], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What users are told about a setting, and how its value is read."""
+
+    help: str
+    kind: Kind
+
+
 def text(pattern: str = r"[^\x00-\x1f\x7f]*", meaning: str = "text") -> Kind:
     """Accept text on one line, whole-matching `pattern`."""
 
@@ -187,6 +195,17 @@ def address(*, default_port: int | None = None) -> Kind:
         return str(parse_address(value, default_port=default_port))
 
     return Kind("ADDRESS:PORT", lambda value: read(_expect_text(value, "text in quotes")), read)
+
+
+def address_or_none() -> Kind:
+    """Accept `host:port`, or empty text for none."""
+
+    def read(value: str) -> str:
+        return str(parse_address(value)) if value else ""
+
+    return Kind(
+        "ADDRESS:PORT, or empty", lambda value: read(_expect_text(value, "text in quotes")), read
+    )
 
 
 def node_url(*, default_port: int) -> Kind:
