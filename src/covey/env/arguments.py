@@ -20,8 +20,8 @@ ScopeText = Annotated[
     str,
     Meta(
         max_length=200,
-        pattern=f"^(fleet|project:{_LABEL}|environment:{_LABEL}/{_LABEL}|host:{_HOST})$(?!\\n)",
-        description="fleet, project:NAME, environment:PROJECT/NAME or host:NAME.",
+        pattern=f"^(fleet|project:{_LABEL}|environment:{_LABEL}/{_LABEL}|host:{_HOST}|app:{_LABEL})$(?!\\n)",
+        description="fleet, project:NAME, environment:PROJECT/NAME, host:NAME or app:NAME.",
     ),
 ]
 Project = Annotated[str | None, Meta(description="Resolve for this project.")]

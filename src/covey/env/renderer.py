@@ -134,6 +134,6 @@ def _places(everything: list[tuple[str, Layered]], host: str | None) -> set[Plac
             case Level.ENVIRONMENT:
                 places.add(Place(scope.project, None, host))
                 places.add(Place(scope.project, scope.name, host))
-            case Level.FLEET | Level.HOST:
+            case Level.FLEET | Level.HOST | Level.APP:
                 pass
     return places

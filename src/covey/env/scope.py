@@ -1,4 +1,4 @@
-"""Where a variable applies: the whole fleet, a project, one of its environments, or a host."""
+"""Where a variable applies: the fleet, a project, one of its environments, a host, an app."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class Level(IntEnum):
     PROJECT = 1
     ENVIRONMENT = 2
     HOST = 3
+    APP = 4
 
 
 class Scope(NamedTuple):
     """One scope; scopes sort by level, so the last of several wins.
 
-    Written `fleet`, `project:NAME`, `environment:PROJECT/NAME` or `host:NAME`.
+    Written `fleet`, `project:NAME`, `environment:PROJECT/NAME`, `host:NAME` or `app:NAME`.
     """
 
     level: Level
@@ -42,10 +43,13 @@ class Scope(NamedTuple):
                 return cls.of_environment(project, environment)
             case "host" if name:
                 return cls.of_host(name)
+            case "app" if name:
+                return cls.of_app(name)
             case _:
                 raise InvalidRequestError(
                     f"{text[:80]!r} is not a scope.",
-                    hint="A scope is fleet, project:NAME, environment:PROJECT/NAME or host:NAME.",
+                    hint="A scope is fleet, project:NAME, environment:PROJECT/NAME, host:NAME "
+                    "or app:NAME.",
                 )
 
     @classmethod
@@ -65,6 +69,11 @@ class Scope(NamedTuple):
         """Return a host's scope; hosts' names do not differ by case."""
         return cls(Level.HOST, _label("host", host.lower()))
 
+    @classmethod
+    def of_app(cls, app: str) -> Scope:
+        """Return the scope of an app that Covey runs."""
+        return cls(Level.APP, _label("app", app))
+
     def __str__(self) -> str:
         match self.level:
             case Level.FLEET:
@@ -75,6 +84,8 @@ class Scope(NamedTuple):
                 return f"environment:{self.project}/{self.name}"
             case Level.HOST:
                 return f"host:{self.name}"
+            case Level.APP:
+                return f"app:{self.name}"
 
 
 FLEET = Scope(Level.FLEET)
@@ -86,6 +97,7 @@ class Place(NamedTuple):
     project: str | None = None
     environment: str | None = None
     host: str | None = None
+    app: str | None = None
 
     def scopes(self) -> list[Scope]:
         """Return the scopes that apply, the winning one last.
@@ -104,6 +116,8 @@ class Place(NamedTuple):
             found.append(Scope.of_environment(self.project, self.environment))
         if self.host:
             found.append(Scope.of_host(self.host))
+        if self.app:
+            found.append(Scope.of_app(self.app))
         return found
 
 
