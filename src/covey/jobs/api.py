@@ -60,6 +60,15 @@ class JobRun(Protocol):
         """Whether an earlier run of this attempt was broken off by the end of the daemon."""
         ...
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the daemon stops: then `CancelledError` only breaks the run off.
+
+        The run is resumed later, so its clean-up must leave alone what its steps have made. No
+        step begins any more.
+        """
+        ...
+
     def payload(self, kind: type[P]) -> P:
         """Decode what the job was enqueued with."""
         ...
@@ -104,6 +113,16 @@ class JobKind:
     timeout_s: float | None = None
     at_once: int | None = None
     is_permanent: Callable[[BaseException], bool] = lambda _error: False
+
+
+class RecordedPayload(msgspec.Struct, frozen=True):
+    """The payload of a schedule that was read back; `data` is its JSON."""
+
+    data: bytes
+
+    def decode(self, kind: type[P]) -> P:
+        """Return it as what it was given as; raises `msgspec.ValidationError`."""
+        return msgspec.json.decode(self.data, type=kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,5 +81,62 @@ CREATE TABLE audit (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_LOGS + _LOCAL + _AUDIT,)
+_JOBS = """
+CREATE TABLE job (
+  no INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL,
+  payload BLOB NOT NULL,
+  title TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  caller TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  key TEXT,
+  unique_name TEXT,
+  unique_for_ms INTEGER NOT NULL,
+  not_before INTEGER,
+  due INTEGER,
+  started INTEGER,
+  ended INTEGER,
+  attempt INTEGER NOT NULL,
+  max_attempts INTEGER NOT NULL,
+  begun INTEGER NOT NULL,
+  breaks INTEGER NOT NULL,
+  worker TEXT,
+  cancelling INTEGER NOT NULL,
+  failure BLOB,
+  progress REAL,
+  doing TEXT NOT NULL
+);
+CREATE INDEX job_queued ON job (priority, no) WHERE state = 'queued';
+CREATE INDEX job_due ON job (due) WHERE state = 'scheduled';
+CREATE INDEX job_running ON job (worker) WHERE state = 'running';
+CREATE INDEX job_key ON job (key) WHERE key IS NOT NULL AND ended IS NULL;
+CREATE INDEX job_unique ON job (unique_name) WHERE unique_name IS NOT NULL;
+CREATE INDEX job_ended ON job (ended) WHERE ended IS NOT NULL;
+CREATE INDEX job_subject ON job (subject, no);
+CREATE INDEX job_kind ON job (kind, no);
+CREATE TABLE job_step (
+  no INTEGER PRIMARY KEY,
+  job INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  state TEXT NOT NULL,
+  started INTEGER NOT NULL,
+  ended INTEGER,
+  attempts INTEGER NOT NULL,
+  result BLOB,
+  UNIQUE (job, name)
+);
+CREATE TABLE job_schedule (
+  name TEXT PRIMARY KEY,
+  definition BLOB NOT NULL,
+  planned INTEGER NOT NULL,
+  due INTEGER NOT NULL,
+  last TEXT
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_LOGS + _LOCAL + _AUDIT, _JOBS)
 """Released migrations never change; a new one is added at the end."""
