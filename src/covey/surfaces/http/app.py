@@ -19,6 +19,7 @@ from covey.surfaces.http.limits import FailedAttempts, RateLimits
 from covey.surfaces.http.metrics import GaugeProvider, Metrics
 from covey.surfaces.http.pages import Pages
 from covey.surfaces.http.routing import Table
+from covey.surfaces.http.webhooks import WebhookReceiver, Webhooks
 
 _FAILURES_SHARE = 60
 
@@ -50,12 +51,13 @@ def build_app(
     dispatcher: Dispatcher | None = None,
     gauges: GaugeProvider = tuple,
     extra_routes: Sequence[BaseRoute] = (),
+    webhooks: Callable[[], WebhookReceiver] | None = None,
 ) -> ASGIApp:
     """Return the ASGI app: every operation, the node's own pages, and `extra_routes` before them.
 
     `health` returns the node's state (`ready`, `locked`, …) for `GET /health`; `gauges` is asked
     for the node's measurements at each `GET /metrics`. Without a `dispatcher` this node is the
-    only host.
+    only host. `webhooks` returns who takes the deliveries of forges, or raises why nobody does.
     """
     rate, failures = settings.rate_limit_per_minute, settings.failed_authentications_per_minute
     if failures is None:
@@ -76,5 +78,7 @@ def build_app(
     metrics = Metrics(gauges)
     rows = [row for name in registry for row in endpoints.rows(registry[name])]
     rows += Pages(gate, registry, metrics, health).rows()
+    if webhooks is not None:
+        rows += Webhooks(gate, webhooks, audit, settings.max_body_bytes, failures).rows()
     router = Router(list(extra_routes), redirect_slashes=False, default=Table(rows))
     return Guard(router, metrics, settings.allowed_hosts)

@@ -1,0 +1,234 @@
+"""GitHub's webhooks: X-Hub-Signature-256, push, pull_request, release and ping.
+
+https://docs.github.com/en/webhooks/webhook-events-and-payloads
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from covey.apps.webhooks.model import (
+    Event,
+    ForgeName,
+    Ping,
+    PullAction,
+    PullRequest,
+    Push,
+    RefKind,
+    Release,
+    Repository,
+    Unused,
+)
+from covey.apps.webhooks.payload import (
+    PullNumber,
+    gather_paths,
+    read_commit,
+    read_document,
+    read_name,
+    read_ref,
+    read_text,
+    read_time,
+    read_urls,
+    split_ref,
+)
+from covey.apps.webhooks.signatures import Headers, fits_hex
+
+_MOST_COMMITS = 2048
+_ACTIONS = {
+    "opened": PullAction.OPENED,
+    "reopened": PullAction.OPENED,
+    "ready_for_review": PullAction.OPENED,
+    "synchronize": PullAction.UPDATED,
+    "closed": PullAction.CLOSED,
+}
+
+
+class RepositoryPart(msgspec.Struct, frozen=True):
+    """A repository."""
+
+    full_name: str
+    default_branch: str | None = None
+    clone_url: str | None = None
+    ssh_url: str | None = None
+    html_url: str | None = None
+
+    def read(self) -> Repository:
+        """Return the repository."""
+        return Repository(
+            read_name(self.full_name),
+            read_ref(self.default_branch) if self.default_branch else "",
+            read_urls(self.clone_url, self.ssh_url, self.html_url),
+        )
+
+
+class CommitPart(msgspec.Struct, frozen=True):
+    """A commit of a push."""
+
+    id: str
+    message: str = ""
+    added: list[str] | None = None
+    modified: list[str] | None = None
+    removed: list[str] | None = None
+
+
+class PushPart(msgspec.Struct, frozen=True):
+    """A push."""
+
+    ref: str
+    after: str
+    repository: RepositoryPart
+    created: bool = False
+    deleted: bool = False
+    forced: bool = False
+    head_commit: CommitPart | None = None
+    commits: list[CommitPart] = []
+
+
+class HeadRepositoryPart(msgspec.Struct, frozen=True):
+    """The repository of one side of a pull request."""
+
+    full_name: str
+
+
+class SidePart(msgspec.Struct, frozen=True):
+    """One side of a pull request; `repo` is null once a fork was deleted."""
+
+    ref: str
+    sha: str
+    repo: HeadRepositoryPart | None = None
+
+
+class PullRequestPart(msgspec.Struct, frozen=True):
+    """A pull request."""
+
+    head: SidePart
+    base: SidePart
+    title: str = ""
+    updated_at: str | None = None
+
+
+class ReleasePart(msgspec.Struct, frozen=True):
+    """A release."""
+
+    tag_name: str
+    draft: bool = False
+
+
+class PullDocument(msgspec.Struct, frozen=True):
+    """The payload of `pull_request`."""
+
+    action: str
+    number: PullNumber
+    pull_request: PullRequestPart
+    repository: RepositoryPart
+
+
+class ReleaseDocument(msgspec.Struct, frozen=True):
+    """The payload of `release`."""
+
+    action: str
+    release: ReleasePart
+    repository: RepositoryPart
+
+
+class Anything(msgspec.Struct, frozen=True):
+    """A payload of which nothing is used."""
+
+
+class GitHub:
+    """Implements `Forge`. Each of its payloads holds a time or the repository's state."""
+
+    name = ForgeName.GITHUB
+    bodies_differ = True
+
+    def verify(self, secret: str, headers: Headers, body: bytes, now: float) -> bool:
+        """Whether X-Hub-Signature-256 fits; the older SHA-1 header is not looked at."""
+        return fits_hex(secret, body, headers.get("x-hub-signature-256", ""))
+
+    def delivery(self, headers: Headers) -> str:
+        """Return X-GitHub-Delivery."""
+        return headers.get("x-github-delivery", "")
+
+    def event(self, headers: Headers) -> str:
+        """Return X-GitHub-Event."""
+        return headers.get("x-github-event", "")
+
+    def parse(self, headers: Headers, body: bytes) -> tuple[Event, ...]:
+        """Return what happened."""
+        media, event = headers.get("content-type", ""), self.event(headers)
+        match event:
+            case "ping":
+                read_document(body, media, Anything)
+                return (Ping(),)
+            case "push":
+                return (read_push(read_document(body, media, PushPart)),)
+            case "pull_request":
+                return (read_pull(read_document(body, media, PullDocument)),)
+            case "release":
+                return (read_release(read_document(body, media, ReleaseDocument)),)
+            case _:
+                read_document(body, media, Anything)
+                return (Unused(read_text(event)[:80] or "an event without a name"),)
+
+
+def read_push(found: PushPart) -> Event:
+    """Return a push; one of anything but a branch or tag is not used."""
+    ref = split_ref(found.ref)
+    if ref is None:
+        return Unused("push of a ref that is no branch or tag")
+    is_tag, name = ref
+    deleted = found.deleted or not found.after.strip("0")
+    head = found.head_commit
+    complete = len(found.commits) < _MOST_COMMITS
+    return Push(
+        repository=found.repository.read(),
+        kind=RefKind.TAG if is_tag else RefKind.BRANCH,
+        ref=name,
+        commit="" if deleted else read_commit(found.after),
+        message=read_text(head.message) if head is not None else "",
+        paths=gather_paths(
+            [(item.added, item.modified, item.removed) for item in found.commits],
+            complete=complete,
+        ),
+        created=found.created,
+        deleted=deleted,
+        forced=found.forced,
+    )
+
+
+def read_pull(found: PullDocument) -> Event:
+    """Return what happened to a pull request's code."""
+    action = _ACTIONS.get(found.action)
+    if action is None:
+        return Unused(f"pull_request {read_text(found.action)[:40]}")
+    return pull_request(action, found, f"refs/pull/{found.number}/head")
+
+
+def pull_request(action: PullAction, found: PullDocument, fetch_ref: str) -> PullRequest:
+    """Return a pull request as GitHub and Gitea describe it."""
+    head, base = found.pull_request.head, found.pull_request.base
+    source = head.repo.full_name if head.repo is not None else ""
+    target = base.repo.full_name if base.repo is not None else found.repository.full_name
+    from_fork = source.lower() != target.lower()
+    # Gitea names a deleted head branch by a ref of its own.
+    head_ref = head.ref.removeprefix("refs/heads/") or fetch_ref
+    return PullRequest(
+        repository=found.repository.read(),
+        action=action,
+        number=found.number,
+        title=read_text(found.pull_request.title),
+        head_commit=read_commit(head.sha),
+        head_ref=read_ref(head_ref),
+        head_repository=read_name(source) if source else "",
+        base_ref=read_ref(base.ref.removeprefix("refs/heads/")),
+        from_fork=from_fork,
+        fetch_ref=fetch_ref,
+        at=read_time(found.pull_request.updated_at),
+    )
+
+
+def read_release(found: ReleaseDocument) -> Event:
+    """Return a release that was published now."""
+    if found.action != "published" or found.release.draft:
+        return Unused(f"release {read_text(found.action)[:40]}")
+    return Release(found.repository.read(), read_ref(found.release.tag_name))
