@@ -23,18 +23,13 @@ from covey.apps.config.detect_go import detect_go
 from covey.apps.config.detect_node import NodeApp, detect_node
 from covey.apps.config.detect_python import Installer, detect_python
 from covey.apps.config.load import AppFile, load_app_file
-from covey.apps.config.merge import (
-    NO_OVERRIDES,
-    Effective,
-    Overrides,
-    effective,
-    merge_tables,
-)
+from covey.apps.config.merge import Effective, Tables, effective, merge_tables
 from covey.apps.config.model import WEB, AppConfig, StaticSite
 from covey.apps.config.procfile import procfile_tables
 from covey.apps.config.tree import SourceTree, read_tree
 from covey.errors import InvalidRequestError
 
+_NONE: Mapping[str, object] = {}
 DOCKERFILES = ("Dockerfile", "Containerfile", "dockerfile")
 _PLACES_OF_SITES = ("", "public/", "dist/", "_site/", "site/", "www/")
 _IN_IMAGE = "/app"
@@ -54,7 +49,7 @@ class DockerfileBuild:
 
     context: str
     dockerfile: str
-    summary: str
+    reason: str
     outside: bool = False
     ignore: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -69,35 +64,40 @@ class GeneratedBuild:
     """
 
     context: str
-    containerfile: str
-    summary: str
+    text: str
+    reason: str
     ignore: tuple[str, ...] = IGNORED
     warnings: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class StaticBuild:
-    """Serve `site.directory` of the source, which is relative to `context`.
+class SiteBuild:
+    """Serve `directory` of the source, or what the build leaves in it.
 
-    With a `containerfile`, that is built first, and the directory is `built_at` in its image.
+    With a `text`, that Containerfile is built first, and the directory is `built_at` in its image.
     """
 
     context: str
     site: StaticSite
-    summary: str
-    containerfile: str | None = None
+    reason: str
+    text: str | None = None
     built_at: str = ""
     ignore: tuple[str, ...] = IGNORED
     warnings: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> str:
+        """The directory, below the source's root."""
+        return posixpath.normpath(posixpath.join(self.context, self.site.directory))
 
     def copy_command(self, target: str) -> str:
         """Return the shell command that, in the built image, copies the files to a directory."""
         return f"cp -R {shlex.quote(self.built_at + '/.')} {shlex.quote(target + '/')}"
 
 
-BuildPlan = DockerfileBuild | GeneratedBuild | StaticBuild
+BuildPlan = DockerfileBuild | GeneratedBuild | SiteBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,21 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(root: Path, overrides: Overrides = NO_OVERRIDES) -> Prepared:
+def prepare(root: Path, overrides: Tables = _NONE) -> Prepared:
     """Read the app's file of a source, and plan its build.
 
     Raises `InvalidRequestError` for a file that is wrong and for a source that cannot be built.
     """
     file = load_app_file(root)
     first = effective(file, overrides)
-    plan = plan_source(root, first.config)
+    plan = plan_build(root, first.config)
     if not plan.defaults:
         return _prepared(file, first, plan)
     below = msgspec.structs.replace(file, tables=merge_tables(plan.defaults, file.tables))
     return _prepared(below, effective(below, overrides), plan)
 
 
-def plan_source(root: Path, config: AppConfig) -> BuildPlan:
+def plan_build(root: Path, config: AppConfig) -> BuildPlan:
     """Plan the build of a directory; raises `InvalidRequestError`."""
     context = root / config.build.context
     if not context.resolve().is_relative_to(root.resolve()) or not context.is_dir():
@@ -133,10 +133,10 @@ def plan_source(root: Path, config: AppConfig) -> BuildPlan:
             hint="Check build.context in the app's file.",
         )
     outside = config.build.dockerfile is not None and (root / config.build.dockerfile).is_file()
-    return plan_build(config, read_tree(context), dockerfile_in_root=outside)
+    return plan_files(config, read_tree(context), dockerfile_in_root=outside)
 
 
-def plan_build(
+def plan_files(
     config: AppConfig, tree: SourceTree, *, dockerfile_in_root: bool = False
 ) -> BuildPlan:
     """Plan the build of the files of `build.context`.
@@ -169,7 +169,7 @@ def is_public(path: str) -> bool:
 
 def _prepared(file: AppFile, found: Effective, plan: BuildPlan) -> Prepared:
     config = found.config
-    if isinstance(plan, StaticBuild) and config.build.static != plan.site:
+    if isinstance(plan, SiteBuild) and config.build.static != plan.site:
         build = msgspec.structs.replace(config.build, static=plan.site)
         config = msgspec.structs.replace(config, build=build)
     return Prepared(file, config, plan, (*found.warnings, *plan.warnings))
@@ -285,7 +285,7 @@ def _go(config: AppConfig, tree: SourceTree, defaults: Mapping[str, Any]) -> Bui
     )
 
 
-def _asked_site(config: AppConfig, site: StaticSite, tree: SourceTree) -> StaticBuild:
+def _asked_site(config: AppConfig, site: StaticSite, tree: SourceTree) -> SiteBuild:
     app = detect_node(tree)
     absent = not tree.has_directory(site.directory)
     if config.build.command is None and not (app is not None and app.build and absent):
@@ -294,7 +294,7 @@ def _asked_site(config: AppConfig, site: StaticSite, tree: SourceTree) -> Static
                 f"There is no directory {site.directory} in the source to serve.",
                 hint="Check build.static, or give the command that makes it: build.command.",
             )
-        return StaticBuild(
+        return SiteBuild(
             config.build.context,
             _with_pages(site, tree),
             f"A static site: {_directory(site)} as it is, because build.static says so.",
@@ -305,7 +305,7 @@ def _asked_site(config: AppConfig, site: StaticSite, tree: SourceTree) -> Static
 
 def _built_site(
     config: AppConfig, site: StaticSite, tree: SourceTree, app: NodeApp | None
-) -> StaticBuild:
+) -> SiteBuild:
     command = config.build.command or (app.build if app else None) or "true"
     how = f"A static site: {_directory(site)}, made by {command}"
     python = detect_python(tree) if app is None else None
@@ -319,24 +319,24 @@ def _built_site(
     else:
         summary = f"{how}, in an image with Node."
         text = command_containerfile(config, summary)
-    return StaticBuild(
+    return SiteBuild(
         config.build.context,
         site,
         summary,
-        containerfile=text,
+        text=text,
         built_at=posixpath.normpath(posixpath.join(_IN_IMAGE, site.directory)),
         ignore=(*config.build.ignore, *IGNORED),
         warnings=_unlocked(app) if app is not None else (),
     )
 
 
-def _plain_site(config: AppConfig, tree: SourceTree) -> StaticBuild | None:
+def _plain_site(config: AppConfig, tree: SourceTree) -> SiteBuild | None:
     for place in _PLACES_OF_SITES:
         if tree.has(f"{place}index.html"):
             site = _with_pages(StaticSite(place.rstrip("/") or "."), tree)
             summary = f"A static site: {_directory(site)}, because of {place}index.html."
             ignore = (*config.build.ignore, *IGNORED)
-            return StaticBuild(config.build.context, site, summary, ignore=ignore)
+            return SiteBuild(config.build.context, site, summary, ignore=ignore)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -28,42 +28,43 @@ from covey.apps.config.tables import (
 )
 from covey.errors import InvalidRequestError, NotFoundError
 
+_NONE: Mapping[str, object] = {}
 _KINDS_OF_CHECK = ("path", "command", "tcp")
 _KEYS_OF_KINDS = (*_KINDS_OF_CHECK, "port", "status")
 
 
-class Overrides(msgspec.Struct, frozen=True):
-    """What is set by commands and the API, in the shape of the file and as sparse as it likes.
+Tables = Mapping[str, object]
+"""Overrides: sparse tables in the shape of the file, in kept forms, as `override` returns them.
 
-    None takes back what the file says. Made by `override`, `with_text` and `without` only, which
-    check what they are given.
-    """
+None takes back what the file says.
+"""
 
-    tables: dict[str, Any] = {}
 
-    def override(self, tables: Mapping[str, object]) -> Self:
-        """Add the tables, of the file's shape; raises `InvalidRequestError`."""
-        found, problems = read_tables(tables)
-        if problems:
-            raise invalid(problems)
-        return type(self)(merge_tables(self.tables, found, keep_none=True))
+def override(overrides: Tables, more: Tables) -> dict[str, object]:
+    """Add values, as tables of the file's shape, to overrides; raises `InvalidRequestError`."""
+    found, problems = read_tables(more)
+    if problems:
+        raise invalid(problems)
+    return merge_tables(overrides, found, keep_none=True)
 
-    def with_text(self, key: str, text: str) -> Self:
-        """Set one dotted key to a value as it is typed; raises `InvalidRequestError`."""
-        found, problems = read_text(_path(key), text)
-        if problems:
-            raise invalid(problems)
-        return type(self)(merge_tables(self.tables, found, keep_none=True))
 
-    def without(self, key: str) -> Self:
-        """Let the file's value count again; raises `NotFoundError` if it was not overridden."""
-        path = _path(key)
-        if not _has(self.tables, path):
-            raise NotFoundError(
-                f"{key} is not overridden: the file's value or the default counts already.",
-                hint="See where each value is from: covey apps show APP",
-            )
-        return type(self)(_removed(self.tables, path))
+def override_text(overrides: Tables, key: str, text: str) -> dict[str, object]:
+    """Set one dotted key to a value as it is typed; raises `InvalidRequestError`."""
+    found, problems = read_text(_path(key), text)
+    if problems:
+        raise invalid(problems)
+    return merge_tables(overrides, found, keep_none=True)
+
+
+def without_override(overrides: Tables, key: str) -> dict[str, object]:
+    """Let the file's value count again; raises `NotFoundError` if it was not overridden."""
+    path = _path(key)
+    if not _has(overrides, path):
+        raise NotFoundError(
+            f"{key} is not overridden: the file's value or the default counts already.",
+            hint="See where each value is from: covey apps show APP",
+        )
+    return _removed(overrides, path)
 
 
 class Origin(StrEnum):
@@ -89,20 +90,24 @@ class Effective(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-NO_OVERRIDES = Overrides()
-
-
-def effective(file: AppFile, overrides: Overrides = NO_OVERRIDES) -> Effective:
+def effective(file: AppFile, overrides: Tables = _NONE) -> Effective:
     """Put the overrides over the file, and check that all fits together.
 
     Raises `InvalidRequestError` that names the lines, or the overrides, of all problems.
     """
-    merged = merge_tables(file.tables, overrides.tables)
-    overridden = [path for path, _ in _leaves(overrides.tables, ())]
+    merged = merge_tables(file.tables, overrides)
+    overridden = [path for path, _ in _leaves(overrides, ())]
     problems = list(_missing(root(), merged, ()))
     if problems:
         raise invalid(problems, name=file.name, text=file.text, overridden=overridden)
-    config = msgspec.convert(merged, AppConfig)
+    try:
+        config = msgspec.convert(merged, AppConfig)
+    except msgspec.ValidationError as error:
+        # Overrides of another version of Covey, or ones that `override` did not see.
+        raise InvalidRequestError(
+            f"A setting of the app that wins over its file is not valid: {error}.",
+            hint="See what is set: covey apps show APP",
+        ) from error
     problems = find_problems(config)
     if problems:
         raise invalid(problems, name=file.name, text=file.text, overridden=overridden)
@@ -113,16 +118,16 @@ def effective(file: AppFile, overrides: Overrides = NO_OVERRIDES) -> Effective:
     return Effective(config, warnings)
 
 
-def explain(file: AppFile, overrides: Overrides = NO_OVERRIDES) -> list[EffectiveValue]:
+def explain(file: AppFile, overrides: Tables = _NONE) -> list[EffectiveValue]:
     """List every value that counts, in the order of the reference page. Hashes are left out."""
     config = effective(file, overrides).config
-    merged = merge_tables(file.tables, overrides.tables)
+    merged = merge_tables(file.tables, overrides)
     found: list[EffectiveValue] = []
     for path, value in _values(root(), msgspec.to_builtins(config), ()):
         if _has(merged, path):
-            origin = Origin.OVERRIDE if _is_set(overrides.tables, path) else Origin.FILE
+            origin = Origin.OVERRIDE if _is_set(overrides, path) else Origin.FILE
         else:
-            origin = Origin.OVERRIDE if _is_taken_back(overrides.tables, path) else Origin.DEFAULT
+            origin = Origin.OVERRIDE if _is_taken_back(overrides, path) else Origin.DEFAULT
         found.append(EffectiveValue(dotted(path), value, origin))
     return found
 
