@@ -218,6 +218,10 @@ class ContainerEngine(Protocol):
         """Remove an image, or its tag, if nothing uses it; a missing one is no error."""
         ...
 
+    async def copy_out(self, image: str, path: str, into: Path) -> None:
+        """Copy a directory of an image into `into`, which is made; raises `NotFoundError`."""
+        ...
+
     async def create(self, spec: ContainerSpec) -> str:
         """Make a container and return its id; raises `ConflictError` if the name is taken."""
         ...

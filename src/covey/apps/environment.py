@@ -1,0 +1,89 @@
+"""The variables of an app: its file's, under its project's and environment's, under its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from covey.apps.model import App
+from covey.env.model import Kind
+from covey.env.scope import Level, Place
+from covey.env.service import EnvService
+from covey.errors import ConflictError, InvalidRequestError
+
+_REFERENCE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_OF_APPS = frozenset({Level.PROJECT, Level.ENVIRONMENT, Level.APP})
+
+
+@dataclass(frozen=True, slots=True)
+class AppVariables:
+    """What an app's processes are given; `secrets` are values that no log may show."""
+
+    values: Mapping[str, str] = field(repr=False)
+    secrets: frozenset[str] = field(repr=False)
+
+
+class AppEnvironment:
+    """Resolves variables for apps of this machine."""
+
+    def __init__(self, env: EnvService) -> None:
+        self._env = env
+
+    def check(self, app: App) -> None:
+        """Raise `InvalidRequestError` if the app's project or environment cannot be one."""
+        self._env.place(app.project, app.environment, None)
+
+    async def resolve(self, app: App, file_env: Mapping[str, str]) -> AppVariables:
+        """Return the variables of an app.
+
+        Those of the whole fleet and of hosts are for people's shells: an app gets one of them only
+        if its file refers to it, as `NAME = "${NAME}"`. Raises `ConflictError` for a variable
+        without a value, `InvalidRequestError` for a reference to none.
+        """
+        here = self._env.place(app.project, app.environment, None)
+        place = Place(here.project, here.environment, here.host, app.name)
+        layers = self._env.records.at(place)
+        resolved = await self._env.values.resolve(layers)
+        given = {
+            name
+            for name, stack in layers.items()
+            if any(item.scope.level in _OF_APPS for item in stack)
+        }
+        referred = {match[2] for text in file_env.values() for match in _references(text)}
+        for name in sorted(given | (referred & layers.keys())):
+            problem = resolved.problem(name)
+            if problem is not None:
+                raise ConflictError(
+                    f"The variable {name} has no value for {app.name}: {problem}.",
+                    hint=f"See where it comes from: covey env explain {name} "
+                    f"--project {app.project} --environment {app.environment}",
+                )
+        values = {
+            name: _expand(app, name, text, resolved.values) for name, text in file_env.items()
+        }
+        values |= {name: resolved.values[name] for name in given}
+        secrets = frozenset(
+            resolved.values[name]
+            for name in given | (referred & layers.keys())
+            if layers[name][-1].stored.kind is Kind.SECRET
+        )
+        return AppVariables(values, secrets)
+
+
+def _references(text: str) -> list[re.Match[str]]:
+    return [match for match in _REFERENCE.finditer(text) if match[1] is None]
+
+
+def _expand(app: App, name: str, text: str, known: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return match[0][1:]
+        if match[2] not in known:
+            raise InvalidRequestError(
+                f"{name} in the app file refers to the variable {match[2]}, which is not set.",
+                hint=f"Set it: covey apps env set {app.name} {match[2]}=VALUE",
+            )
+        return known[match[2]]
+
+    return _REFERENCE.sub(value, text)

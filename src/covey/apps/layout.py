@@ -1,0 +1,111 @@
+"""The names and labels of what this node makes for its apps, and the places of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from covey.apps.containers import (
+    APP_LABEL,
+    DEPLOYMENT_LABEL,
+    NODE_LABEL,
+    PROCESS_LABEL,
+    SLOT_LABEL,
+)
+from covey.apps.model import App
+from covey.store.api import NodeId
+
+ONEOFF = "run-"
+"""The processes of containers that run one command begin so, with the run's id behind."""
+
+_SHORT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What the labels of a container or image of this node say."""
+
+    app: str
+    deployment: int
+    process: str = ""
+    slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Names for one node: two nodes may share a container engine."""
+
+    node: NodeId
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The label of everything that this node makes."""
+        return {NODE_LABEL: self.node}
+
+    def labels(self, app: str, number: int) -> dict[str, str]:
+        """Return the labels of an image."""
+        return {**self.own, APP_LABEL: app, DEPLOYMENT_LABEL: str(number)}
+
+    def container_labels(self, app: str, number: int, process: str, slot: int) -> dict[str, str]:
+        """Return the labels of a container."""
+        return {**self.labels(app, number), PROCESS_LABEL: process, SLOT_LABEL: str(slot)}
+
+    def container(self, app: str, number: int, process: str, slot: int) -> str:
+        """Return the name of a container."""
+        return f"covey-{self.node[:_SHORT]}-{app}-{number}-{process}-{slot}"
+
+    def image(self, app: str, number: int) -> str:
+        """Return the tag of an image."""
+        return f"localhost/covey-{self.node[:_SHORT]}/{app}:{number}"
+
+    def network(self, app: App) -> str:
+        """Return the network of the app's project and environment."""
+        return f"covey-{self.node[:_SHORT]}-{app.project}-{app.environment}"
+
+    def volume(self, app: str, name: str) -> str:
+        """Return the name of an app's volume."""
+        return f"covey-{self.node[:_SHORT]}-{app}-{name}"
+
+
+def read_labels(labels: Mapping[str, str]) -> Labelled | None:
+    """Return what the labels say, or None if they are not of a container or image of an app."""
+    try:
+        return Labelled(
+            labels[APP_LABEL],
+            int(labels[DEPLOYMENT_LABEL]),
+            labels.get(PROCESS_LABEL, ""),
+            int(labels.get(SLOT_LABEL, "0")),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def pool_of(app: str) -> str:
+    """Return the name of the proxy's pool for an app."""
+    return f"app-{app}"
+
+
+def owner_of(app: str) -> str:
+    """Return the owner of an app's routes and schedules."""
+    return f"app/{app}"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Directories: `work` for what is being built, `static` for the sites that are served."""
+
+    work: Path
+    static: Path
+
+    def work_of(self, app: str, number: int) -> Path:
+        """Return the directory in which a deployment is fetched and built."""
+        return self.work / f"{app}-{number}"
+
+    def site_of(self, app: str, number: int) -> Path:
+        """Return the directory of a static release."""
+        return self.static / app / str(number)
+
+    def current_site(self, app: str) -> Path:
+        """Return the link to the release in service."""
+        return self.static / app / "current"

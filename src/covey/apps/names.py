@@ -1,0 +1,46 @@
+"""The names of apps and of what they are made of; an app's name is also a label of host names."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+from covey.apps.config.model import APP_NAME_PATTERN
+from covey.errors import InvalidRequestError
+
+MAX_APP_NAME = 48
+
+AppName = Annotated[
+    str, Meta(pattern=rf"^{APP_NAME_PATTERN}(?!\n)$", description="The app's name.")
+]
+ProcessName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?(?!\n)$",
+        description="A process of the app, such as web or worker.",
+    ),
+]
+
+
+def check_app_name(text: str) -> str:
+    """Return the name; raises `InvalidRequestError` for one that no app can have."""
+    if re.fullmatch(APP_NAME_PATTERN, text) is None:
+        raise InvalidRequestError(
+            f"{text[:80]!r} is not a name for an app.",
+            hint=f"Use at most {MAX_APP_NAME} of a-z, 0-9 and '-', a letter first.",
+        )
+    return text
+
+
+def app_name_from(text: str) -> str:
+    """Make a name of a directory's or repository's name, or raise `InvalidRequestError`."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower().removesuffix(".git")).strip("-")
+    plain = re.sub(r"^[^a-z]+", "", plain)[:MAX_APP_NAME].rstrip("-")
+    if not plain:
+        raise InvalidRequestError(
+            f"No name for an app can be made of {text[:80]!r}.",
+            hint='Give it one: app = "NAME" in covey.app.toml, or --app NAME',
+        )
+    return plain

@@ -1,0 +1,63 @@
+"""A container that runs one command to its end: release commands and scheduled ones."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator, Callable
+
+from covey.apps.containers import ContainerEngine, ContainerSpec, ContainerStatus, OutputChunk
+from covey.errors import DeadlineExceededError
+
+
+async def run_to_end(
+    engine: ContainerEngine,
+    spec: ContainerSpec,
+    say: Callable[[str], None],
+    *,
+    limit_s: float,
+    grace_s: float = 10.0,
+) -> int:
+    """Run a container, pass its lines on, remove it, and return its exit status.
+
+    If a container of that name is there, of a run that was broken off, that one is waited for: a
+    command never runs twice. Raises `DeadlineExceededError` after `limit_s`.
+    """
+    state = await engine.inspect(spec.name)
+    if state is not None and state.status is ContainerStatus.CREATED:
+        await engine.start(state.id)
+    identifier = state.id if state is not None else await engine.create(spec)
+    try:
+        if state is None:
+            await engine.start(identifier)
+        async with asyncio.timeout(limit_s):
+            async for line in lines_of(engine.logs(identifier, follow=True)):
+                say(line)
+            return await engine.wait(identifier)
+    except TimeoutError:
+        await engine.stop(identifier, grace_s)
+        raise DeadlineExceededError(
+            f"The command took longer than {limit_s:g} s and was ended.",
+            hint="Give it more time, or let it do less.",
+        ) from None
+    finally:
+        # A daemon that is being stopped leaves it, to be found again.
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            await engine.remove(identifier)
+
+
+async def lines_of(chunks: AsyncIterator[OutputChunk]) -> AsyncIterator[str]:
+    """Yield the lines of a container's output, each stream's by themselves."""
+    decoders: dict[str, codecs.IncrementalDecoder] = {}
+    partial: dict[str, str] = {}
+    make = codecs.getincrementaldecoder("utf-8")
+    async for chunk in chunks:
+        decoder = decoders.setdefault(chunk.stream, make(errors="replace"))
+        text = partial.get(chunk.stream, "") + decoder.decode(chunk.data)
+        *lines, partial[chunk.stream] = text.split("\n")
+        for line in lines:
+            yield line.rstrip("\r")
+    for rest in partial.values():
+        if rest:
+            yield rest

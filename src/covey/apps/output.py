@@ -1,0 +1,105 @@
+"""What the containers of an app print, as one stream of lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import msgspec
+
+from covey.apps.containers import ContainerEngine, ContainerState
+from covey.apps.layout import Naming, read_labels
+from covey.apps.oneoff import lines_of
+from covey.errors import CoveyError
+
+_REST_S = 1.0
+_WAITING = 1000
+
+
+class AppLine(msgspec.Struct, frozen=True):
+    """One line that an app printed; `source` is the process and its number, such as `web.0`."""
+
+    source: str
+    text: str
+    deployment: int
+    at: datetime | None = None
+
+
+class AppOutput:
+    """Reads the output of containers of this node's apps."""
+
+    def __init__(self, engine: ContainerEngine, naming: Naming) -> None:
+        self._engine = engine
+        self._naming = naming
+
+    async def lines(
+        self, app: str, *, process: str | None, tail: int, follow: bool
+    ) -> AsyncIterator[AppLine]:
+        """Yield the last `tail` lines of each container, then with `follow` all that come.
+
+        Containers that a later deployment starts are followed as well.
+        """
+        if not follow:
+            for state in await self._containers(app, process):
+                async for line in self._of(state, tail, follow=False):
+                    yield line
+            return
+        queue: asyncio.Queue[AppLine] = asyncio.Queue(_WAITING)
+        followed: dict[str, asyncio.Task[None]] = {}
+        looking = asyncio.create_task(self._find_more(app, process, tail, queue, followed))
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            tasks = [looking, *followed.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _find_more(
+        self,
+        app: str,
+        process: str | None,
+        tail: int,
+        queue: asyncio.Queue[AppLine],
+        followed: dict[str, asyncio.Task[None]],
+    ) -> None:
+        first = True
+        while True:
+            with contextlib.suppress(CoveyError):
+                for state in await self._containers(app, process):
+                    task = followed.get(state.id)
+                    if task is None or (task.done() and state.ended is None):
+                        # A container that was followed and restarted goes on with what is new.
+                        lines = tail if first or task is None else 0
+                        followed[state.id] = asyncio.create_task(self._pass_on(state, lines, queue))
+            first = False
+            await asyncio.sleep(_REST_S)
+
+    async def _pass_on(
+        self, state: ContainerState, tail: int, queue: asyncio.Queue[AppLine]
+    ) -> None:
+        with contextlib.suppress(CoveyError):
+            async for line in self._of(state, tail, follow=True):
+                await queue.put(line)
+
+    async def _of(
+        self, state: ContainerState, tail: int, *, follow: bool
+    ) -> AsyncIterator[AppLine]:
+        found = read_labels(state.labels)
+        if found is None:
+            return
+        source = f"{found.process}.{found.slot}"
+        async for text in lines_of(self._engine.logs(state.id, follow=follow, tail=tail)):
+            yield AppLine(source, text, found.deployment)
+
+    async def _containers(self, app: str, process: str | None) -> list[ContainerState]:
+        labels = {**self._naming.own, "covey.app": app}
+        found = []
+        for state in await self._engine.list_containers(labels):
+            read = read_labels(state.labels)
+            if read is not None and (process is None or read.process == process):
+                found.append(state)
+        return sorted(found, key=lambda state: state.name)

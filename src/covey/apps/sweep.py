@@ -1,0 +1,162 @@
+"""Removing what nothing needs any more: containers, images and files that this node made.
+
+What is kept follows from the records alone, so a sweep also finds what a crash left behind. What
+does not carry this node's label is not even looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from covey.apps.containers import ContainerEngine
+from covey.apps.deployments import Deployments
+from covey.apps.layout import ONEOFF, Labelled, Naming, Places, read_labels
+from covey.apps.model import App
+from covey.apps.records import AppRecords
+from covey.errors import CoveyError
+
+_KEEP_RECORDS = 200
+_log = logging.getLogger("covey.apps")
+
+Kept = tuple[str, int]
+"""An app and the number of one of its deployments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The deployments whose containers, and whose images or sites, are needed."""
+
+    containers: frozenset[Kept]
+    builds: frozenset[Kept]
+
+
+def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) -> Keeping:
+    """Tell what is needed: what serves, what is under way or draining, and what to go back to."""
+    containers: set[Kept] = set(deployments.retiring())
+    builds: set[Kept] = set()
+    for name, running in deployments.all_running().items():
+        containers.add((name, running.number))
+    for item in deployments.unfinished():
+        containers.add((item.app, item.number))
+        if item.replaces is not None:
+            containers.add((item.app, item.replaces))
+    for app in apps:
+        kept: list[str] = []
+        for _, release in deployments.releases(app.name):
+            build = release.built.image or release.built.static
+            if build not in kept and len(kept) >= keep_images:
+                continue
+            if build not in kept:
+                kept.append(build)
+            builds.add((app.name, release.built_by))
+    for name, number in tuple(containers):
+        found = deployments.find(name, number)
+        builds.add((name, number))
+        if found is not None and found.release is not None:
+            builds.add((name, found.release.built_by))
+    return Keeping(frozenset(containers), frozenset(builds))
+
+
+class Sweep:
+    """Removes leftovers of this node."""
+
+    def __init__(
+        self,
+        engine: ContainerEngine,
+        deployments: Deployments,
+        records: AppRecords,
+        naming: Naming,
+        places: Places,
+        keep_images: int,
+        oneoff_runs: Callable[[str], bool],
+    ) -> None:
+        self._oneoff_runs = oneoff_runs
+        self._engine = engine
+        self._deployments = deployments
+        self._records = records
+        self._naming = naming
+        self._places = places
+        self._keep_images = keep_images
+
+    async def run(self, say: Callable[[str], None] = _log.info) -> None:
+        """Remove all that is not needed; what cannot be removed is tried again the next time."""
+        keeping = what_to_keep(
+            self._deployments, self._records.on(self._naming.node), self._keep_images
+        )
+        await self._containers(keeping, say)
+        await self._images(keeping, say)
+        await self._networks(say)
+        await asyncio.to_thread(self._files, keeping)
+
+    async def prune(self, app: App) -> None:
+        """Forget old deployments of an app, and sweep."""
+        running = self._deployments.running(app.name)
+        for item in self._deployments.of(app.name)[_KEEP_RECORDS:]:
+            if item.state.ended and (running is None or running.number != item.number):
+                await self._deployments.forget(app.name, item.number)
+        await self.run()
+
+    async def _containers(self, keeping: Keeping, say: Callable[[str], None]) -> None:
+        for state in await self._engine.list_containers(self._naming.own):
+            found = read_labels(state.labels)
+            if found is None or self._is_needed(found, keeping):
+                continue
+            say(f"removing {state.name}, which nothing needs")
+            await _tolerate(self._engine.remove(state.id))
+
+    def _is_needed(self, found: Labelled, keeping: Keeping) -> bool:
+        if found.process.startswith(ONEOFF):
+            return self._oneoff_runs(found.process)
+        return (found.app, found.deployment) in keeping.containers
+
+    async def _images(self, keeping: Keeping, say: Callable[[str], None]) -> None:
+        for image in await self._engine.list_images(self._naming.own):
+            found = read_labels(image.labels)
+            if found is None or (found.app, found.deployment) in keeping.builds:
+                continue
+            say(f"removing the image of {found.app}, deployment {found.deployment}")
+            await _tolerate(self._engine.remove_image(image.id))
+
+    async def _networks(self, say: Callable[[str], None]) -> None:
+        wanted = {self._naming.network(app) for app in self._records.on(self._naming.node)}
+        for name in await self._engine.list_networks(self._naming.own):
+            if name not in wanted:
+                say(f"removing the network {name}")
+                await _tolerate(self._engine.remove_network(name))
+
+    def _files(self, keeping: Keeping) -> None:
+        under_way = {(item.app, item.number) for item in self._deployments.unfinished()}
+        wanted = {self._places.work_of(app, number) for app, number in under_way}
+        for directory in _below(self._places.work):
+            if directory not in wanted:
+                _remove_tree(directory)
+        for app in _below(self._places.static):
+            for site in _below(app):
+                if site.name.isdigit() and (app.name, int(site.name)) not in keeping.builds:
+                    _remove_tree(site)
+
+
+async def _tolerate(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except CoveyError as error:
+        _log.warning("%s", error)
+
+
+def _below(directory: Path) -> list[Path]:
+    try:
+        return [item for item in directory.iterdir() if not item.is_symlink() and item.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _remove_tree(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        _log.warning("%s could not be removed: %s", directory, error.strerror)

@@ -1,0 +1,151 @@
+"""The apps of a node, put together: what is needed of them is made once there is an app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from covey.apps.building import Builder, BuildLimits
+from covey.apps.containers import ContainerEngine, Resources
+from covey.apps.deploy import DeployJobs, Hosting
+from covey.apps.deployments import Deployments
+from covey.apps.environment import AppEnvironment
+from covey.apps.health import HealthChecks
+from covey.apps.layout import ONEOFF, Naming, Places
+from covey.apps.model import App, Deployment, Release
+from covey.apps.output import AppOutput
+from covey.apps.plan import Here
+from covey.apps.reconcile import Reconciler
+from covey.apps.records import AppRecords
+from covey.apps.rollout import Rollout
+from covey.apps.routing.api import Routes
+from covey.apps.scheduled import ScheduledCommands
+from covey.apps.service import Apps
+from covey.apps.sessions import Sessions
+from covey.apps.sources import SourceFetcher
+from covey.apps.sweep import Sweep
+from covey.engines.probe import SocketProbe
+from covey.env.service import EnvService
+from covey.errors import CoveyError, NotFoundError
+from covey.fleet.hosts import HostRecords
+from covey.jobs.engine import JobEngine
+from covey.operations.context import Services
+from covey.paths import Paths
+from covey.settings import Settings
+from covey.store.api import NodeId, RecordStore
+from covey.store.ports import LocalState
+
+_log = logging.getLogger("covey.apps")
+
+
+@dataclass(frozen=True, slots=True)
+class AppParts:
+    """What the apps of a node are made with."""
+
+    node: NodeId
+    own_name: Callable[[], str]
+    records: RecordStore
+    local: LocalState
+    env: EnvService
+    hosts: HostRecords
+    jobs: JobEngine
+    engine: ContainerEngine
+    routes: Routes
+    fetcher: SourceFetcher
+
+
+class NodeApps:
+    """The apps of one node, for as long as it is unlocked."""
+
+    def __init__(self, paths: Paths, settings: Settings, parts: AppParts) -> None:
+        wanted = settings.apps
+        naming = Naming(parts.node)
+        places = Places(Path(paths.state_dir) / "builds", Path(paths.data_dir) / "apps" / "sites")
+        here = Here(naming, places, wanted.domain, wanted.log_bytes)
+        records = AppRecords(parts.records)
+        deployments = Deployments(parts.local)
+        environment = AppEnvironment(parts.env)
+        health = HealthChecks(parts.engine, SocketProbe())
+        self._jobs = parts.jobs
+        self._listeners: list[Callable[[Deployment], None]] = []
+        sweep = Sweep(
+            parts.engine,
+            deployments,
+            records,
+            naming,
+            places,
+            wanted.keep_images,
+            self._is_running,
+        )
+        limits = BuildLimits(
+            Resources(wanted.build_cpus or None, wanted.build_memory or None),
+            wanted.build_timeout,
+        )
+        self.hosting = Hosting(
+            here=here,
+            records=records,
+            deployments=deployments,
+            environment=environment,
+            engine=parts.engine,
+            routes=parts.routes,
+            rollout=Rollout(parts.engine, parts.routes, health, naming),
+            sweep=sweep,
+            builder=Builder(parts.engine, parts.fetcher, environment, deployments, here, limits),
+            jobs=parts.jobs,
+            in_service=self._in_service,
+            changed=self._changed,
+        )
+        deploy_jobs = DeployJobs(self.hosting)
+        self._scheduled = ScheduledCommands(self.hosting)
+        for kind in (*deploy_jobs.kinds(), self._scheduled.kind()):
+            parts.jobs.register(kind)
+        self.reconciler = Reconciler(self.hosting, deploy_jobs)
+        self.apps = Apps(parts.node, self.hosting, parts.hosts, self.reconciler, parts.own_name)
+        self._sessions = Sessions(self.hosting)
+        self._output = AppOutput(parts.engine, naming)
+
+    def subscribe(self, listener: Callable[[Deployment], None]) -> None:
+        """Call `listener` when a deployment begins and when it ends."""
+        self._listeners.append(listener)
+
+    def start(self, services: Services) -> None:
+        """Offer the services, and look after what should run. The jobs are started already."""
+        services.provide(Apps, self.apps)
+        services.provide(Sessions, self._sessions)
+        services.provide(AppOutput, self._output)
+        self.reconciler.start()
+
+    async def stop(self, services: Services) -> None:
+        """Take the services back; the containers run on."""
+        for kind in (Apps, Sessions, AppOutput):
+            services.withdraw(kind)
+        await self.reconciler.stop()
+
+    async def close(self) -> None:
+        """Let go of the container engine."""
+        try:
+            await self.hosting.engine.close()
+        except CoveyError as error:
+            _log.warning("%s", error)
+
+    async def _in_service(self, app: App, release: Release) -> None:
+        await self._scheduled.follow(app, release)
+        self.reconciler.wake()
+
+    def _changed(self, deployment: Deployment) -> None:
+        for listener in self._listeners:
+            listener(deployment)
+
+    def _is_running(self, process: str) -> bool:
+        """Whether something of this node still runs or will find a one-off container."""
+        if self._sessions.is_running(process):
+            return True
+        job = process.removeprefix(ONEOFF).removeprefix("release-")
+        if process.startswith(f"{ONEOFF}release-"):
+            return any(str(item.number) == job for item in self.hosting.deployments.unfinished())
+        try:
+            return not self._jobs.get(job).state.ended
+        except (NotFoundError, CoveyError):
+            return False
