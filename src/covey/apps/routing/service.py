@@ -1,0 +1,299 @@
+"""The routes of this node: checked, served by the proxy, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from covey.apps.routing.certificates import read_certificate
+from covey.apps.routing.model import Route
+from covey.apps.routing.names import check_address, check_pool, covers, normal_host
+from covey.apps.routing.persisted import KeptCertificate, KeptPool, RouteRecords
+from covey.apps.routing.ports import (
+    CertificateSource,
+    IssuedCertificates,
+    LoadedCertificate,
+    PasswordHasher,
+    ProxyEngine,
+    ProxyPlan,
+    ServedCertificate,
+)
+from covey.apps.routing.table import RouteTable, hosts_of, pool_names
+from covey.apps.routing.tls import TlsAbilities
+from covey.errors import ConflictError, CoveyError, NotFoundError
+from covey.operations.secret import Secret
+from covey.store.ports import LocalState
+
+_POLL_S = 0.1
+_HTTP_PORT = 80
+_HTTPS_PORT = 443
+_log = logging.getLogger("covey.proxy")
+
+
+class RoutesService:
+    """Implements `Routes`."""
+
+    def __init__(
+        self,
+        local: LocalState,
+        engine: ProxyEngine,
+        hasher: PasswordHasher,
+        abilities: TlsAbilities,
+        issued: IssuedCertificates | None = None,
+    ) -> None:
+        self._records = RouteRecords(local)
+        self._engine = engine
+        self._hasher = hasher
+        self._abilities = abilities
+        self._issued = issued
+        self._table = RouteTable()
+        self._pools: dict[str, KeptPool] = {}
+        self._certificates: dict[str, KeptCertificate] = {}
+        self._changing = asyncio.Lock()
+        self._renewing: set[asyncio.Task[None]] = set()
+        self.problems: dict[str, str] = {}
+        """What is kept and cannot be served, by owner, pool or host."""
+
+    async def start(self) -> None:
+        """Serve what is kept. What is damaged, or refused by the proxy, is left out and told."""
+        kept = self._records.read()
+        self._table, self._pools = kept.table, kept.pools
+        self._certificates, self.problems = kept.certificates, kept.problems
+        if self._issued is not None:
+            await self._issued.start(self._certificate_came)
+        addresses = {name: pool.addresses for name, pool in self._pools.items()}
+        try:
+            await self._engine.start(self._plan(self._table), addresses)
+        except CoveyError as error:
+            _log.error("the proxy does not serve all routes: %s", error)
+            await self._start_with_what_works(addresses)
+        self._want_certificates()
+
+    async def stop(self) -> None:
+        """Let go of the proxy, which goes on serving as the containers behind it do."""
+        for task in self._renewing:
+            task.cancel()
+        if self._issued is not None:
+            await self._issued.stop()
+        await self._engine.leave()
+
+    async def end_proxy(self) -> None:
+        """End the proxy; its routes are kept, and served again from the next start on."""
+        async with self._changing:
+            await self._engine.end()
+
+    async def put(self, owner: str, routes: Sequence[Route]) -> None:
+        """Make these all the routes of `owner`, in the proxy and on disk."""
+        async with self._changing:
+            table = self._table.with_routes(owner, routes)
+            if table.of(owner) == self._table.of(owner) and owner not in self.problems:
+                return
+            await self._become(table)
+            try:
+                await self._records.write_routes(owner, table.of(owner))
+            except BaseException:
+                await asyncio.shield(self._go_back())
+                raise
+            self._table = table
+            self.problems.pop(owner, None)
+            self._want_certificates()
+
+    async def remove(self, owner: str) -> None:
+        """Remove the routes of `owner`, and forget its pools."""
+        unused = set(pool_names(self._table.of(owner)))
+        await self.put(owner, ())
+        async with self._changing:
+            for name in unused - self._table.pools():
+                self._pools.pop(name, None)
+                await self._records.write_pool(name, None)
+            self._engine.forget_pools({*self._pools, *self._table.pools()})
+
+    def check(self, owner: str, routes: Sequence[Route]) -> None:
+        """Raise what `put` would raise for a conflict, changing nothing."""
+        self._plan(self._table.with_routes(owner, routes))
+
+    def of(self, owner: str) -> tuple[Route, ...]:
+        """Return the routes of an owner."""
+        return self._table.of(owner)
+
+    def all(self) -> dict[str, tuple[Route, ...]]:
+        """Return all routes by owner."""
+        return dict(self._table.owners)
+
+    async def switch(self, pool: str, addresses: Sequence[str]) -> None:
+        """Send new requests of a pool to these addresses, durably.
+
+        The proxy's configuration is changed only if more or fewer addresses are served than before.
+        """
+        check_pool(pool)
+        for address in addresses:
+            check_address(address)
+        async with self._changing:
+            before = self._pools.get(pool)
+            slots = len(addresses) or (1 if before is None else before.slots)
+            after = KeptPool(tuple(addresses), slots)
+            if after == before:
+                self._engine.write_pool(pool, after.addresses, after.slots)
+                return
+            try:
+                await self._exchange(pool, before, after)
+                await self._records.write_pool(pool, after)
+            except BaseException:
+                await asyncio.shield(self._exchange_back(pool, before, after))
+                raise
+
+    def addresses(self, pool: str) -> tuple[str, ...]:
+        """Return where a pool's requests go."""
+        found = self._pools.get(pool)
+        return () if found is None else found.addresses
+
+    async def drain(self, addresses: Sequence[str], timeout_s: float) -> bool:
+        """Wait until no request or WebSocket uses the addresses; False after the timeout."""
+        until = time.monotonic() + timeout_s
+        while await self._engine.in_use(addresses):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(min(_POLL_S, max(until - time.monotonic(), 0)))
+        return True
+
+    def url(self, host: str) -> str:
+        """Return the URL under which users reach a host of this proxy, with its port."""
+        source = self._plan(self._table).sources.get(host)
+        tls = (
+            self._abilities.serves_https if source is None else source is not CertificateSource.NONE
+        )
+        port = self._engine.port(tls=tls)
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "https" if tls else "http"
+        usual = _HTTPS_PORT if tls else _HTTP_PORT
+        return f"{scheme}://{shown}" + ("" if port in {None, usual} else f":{port}")
+
+    def source(self, host: str) -> CertificateSource | None:
+        """Return where the certificate of a routed host comes from."""
+        return self._plan(self._table).sources.get(host)
+
+    async def served(self, host: str) -> ServedCertificate | None:
+        """Return the certificate that clients of a host are shown at present."""
+        return await self._engine.served(host)
+
+    async def authority(self) -> str:
+        """Return the root certificate (PEM) that signs the certificates of private names."""
+        return await self._engine.authority()
+
+    async def hash_password(self, password: Secret) -> str:
+        """Return what a route keeps of a password."""
+        return await self._hasher.hash_password(password)
+
+    def certificates(self) -> Mapping[str, KeptCertificate]:
+        """Return the uploaded certificates by host."""
+        return dict(self._certificates)
+
+    async def put_certificate(self, host: str, chain: str, key: Secret) -> KeptCertificate:
+        """Use a certificate for a host from now on; raises `InvalidRequestError`."""
+        name = normal_host(host)
+        found = read_certificate(name, chain, key)
+        async with self._changing:
+            await self._change_certificates({**self._certificates, name: found}, name)
+        return found
+
+    async def remove_certificate(self, host: str) -> None:
+        """Forget the certificate of a host; raises `ConflictError` if a route needs it."""
+        name = normal_host(host)
+        async with self._changing:
+            if name not in self._certificates:
+                raise NotFoundError(
+                    f"There is no certificate for {name}.",
+                    hint="See what there is: covey routes certificates",
+                )
+            rest = {key: item for key, item in self._certificates.items() if key != name}
+            await self._change_certificates(rest, name)
+
+    async def _change_certificates(
+        self, certificates: dict[str, KeptCertificate], name: str
+    ) -> None:
+        before = self._certificates
+        self._certificates = certificates
+        try:
+            await self._become(self._table)
+            await self._records.write_certificate(name, certificates.get(name))
+        except BaseException:
+            self._certificates = before
+            await asyncio.shield(self._go_back())
+            raise
+        self.problems.pop(name, None)
+
+    async def _exchange(self, pool: str, before: KeptPool | None, after: KeptPool) -> None:
+        """Write the files, first so that every slot of either plan has an address to go to."""
+        live = 1 if before is None else before.slots
+        self._engine.write_pool(pool, after.addresses, max(live, after.slots))
+        self._pools[pool] = after
+        if live != after.slots and pool in self._table.pools():
+            await self._become(self._table)
+            self._engine.write_pool(pool, after.addresses, after.slots)
+
+    async def _exchange_back(self, pool: str, before: KeptPool | None, after: KeptPool) -> None:
+        if before is None:
+            self._pools.pop(pool, None)
+            self._engine.write_pool(pool, (), after.slots)
+        else:
+            self._pools[pool] = before
+            self._engine.write_pool(pool, before.addresses, max(before.slots, after.slots))
+        await self._go_back()
+
+    async def _become(self, table: RouteTable) -> None:
+        await self._engine.apply(self._plan(table))
+
+    async def _go_back(self) -> None:
+        with contextlib.suppress(CoveyError):
+            await self._engine.apply(self._plan(self._table))
+
+    def _plan(self, table: RouteTable) -> ProxyPlan:
+        slots = {name: pool.slots for name, pool in self._pools.items()}
+        own = [LoadedCertificate(item.chain, item.key) for item in self._certificates.values()]
+        issued = () if self._issued is None else self._issued.held()
+        return table.plan(slots, self._abilities, self._uploaded(table), [*own, *issued])
+
+    def _uploaded(self, table: RouteTable) -> set[str]:
+        names = [name for item in self._certificates.values() for name in item.hosts]
+        hosts = hosts_of(route for routes in table.owners.values() for route in routes)
+        return {host for host in hosts if any(covers(name, host) for name in names)}
+
+    async def _start_with_what_works(self, addresses: Mapping[str, Sequence[str]]) -> None:
+        """Leave out the owners without whose routes the proxy accepts the rest."""
+        whole, self._table = self._table, RouteTable()
+        working = RouteTable()
+        for owner, routes in whole.owners.items():
+            candidate = working.with_routes(owner, routes)
+            try:
+                await self._engine.start(self._plan(candidate), addresses)
+            except ConflictError as error:
+                _log.error("the proxy cannot start: %s", error)
+                self._table = whole
+                return
+            except CoveyError as error:
+                self.problems[owner] = f"The routes of {owner} are not served: {error.message}"
+                _log.error("the routes of %s are not served: %s", owner, error)
+            else:
+                working = candidate
+        self._table = working
+
+    def _want_certificates(self) -> None:
+        if self._issued is None:
+            return
+        sources = self._plan(self._table).sources
+        self._issued.want([host for host, it in sources.items() if it is CertificateSource.DNS])
+
+    def _certificate_came(self) -> None:
+        task = asyncio.create_task(self._use_new_certificates())
+        self._renewing.add(task)
+        task.add_done_callback(self._renewing.discard)
+
+    async def _use_new_certificates(self) -> None:
+        async with self._changing:
+            try:
+                await self._become(self._table)
+            except CoveyError as error:
+                _log.error("a new certificate is not served: %s", error)
