@@ -70,6 +70,10 @@ class AppsSettings(msgspec.Struct, frozen=True):
     max_upload: Annotated[
         int, Key("The largest directory that can be uploaded, packed.", size(1 << 20, 1 << 40))
     ] = 1 << 30
+    git_schemes: Annotated[
+        tuple[str, ...],
+        Key("Where repositories may be besides https and ssh.", listing(choice("file", "http"))),
+    ] = ()
     log_bytes: Annotated[int, Key("Most log that one container keeps.", size(1 << 16, 1 << 36))] = (
         10 << 20
     )
