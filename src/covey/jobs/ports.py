@@ -154,8 +154,8 @@ class JobStorage(Protocol):
         """Extend the worker's claims; returns those that it still has."""
         ...
 
-    async def record(self, worker: str, job: str, step: StoredStep) -> bool:
-        """Write a step of a claimed job into its journal; False if the claim is lost."""
+    async def record(self, worker: str, job: str, steps: Sequence[StoredStep]) -> bool:
+        """Write steps of a claimed job into its journal; False if the claim is lost."""
         ...
 
     async def settle(self, worker: str, job: str, outcome: Outcome) -> bool:

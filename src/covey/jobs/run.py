@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum, auto
@@ -39,7 +39,7 @@ class Ending(Enum):
 class LiveRun:
     """Implements `JobRun` for a claimed job. `over` is set when nobody waits for it any more.
 
-    `record` writes a step into the journal and says whether the claim still holds; `logged` is
+    `record` writes steps into the journal and says whether the claim still holds; `logged` is
     called after lines were written. For one event loop; `log` and `progress` from any thread.
     """
 
@@ -47,7 +47,7 @@ class LiveRun:
         self,
         claim: Claim,
         kind: JobKind,
-        record: Callable[[StoredStep], Awaitable[bool]],
+        record: Callable[[Sequence[StoredStep]], Awaitable[bool]],
         writer: LogWriter,
         *,
         now: Callable[[], datetime],
@@ -107,7 +107,7 @@ class LiveRun:
 
     @property
     def unrecorded(self) -> list[StoredStep]:
-        """The steps that are not in the journal as they are: those that did not succeed."""
+        """The ended steps that are not in the journal yet, such as those that failed."""
         return [step for step in self._unrecorded.values() if step.ended is not None]
 
     def payload(self, kind: type[P]) -> P:
@@ -149,7 +149,8 @@ class LiveRun:
             raise
         finally:
             _step.reset(token)
-        await self._write(self._end(name, StepState.SUCCEEDED, encoded))
+        self._end(name, StepState.SUCCEEDED, encoded)
+        await self._write()
         return value
 
     def log(self, text: str) -> None:
@@ -254,26 +255,28 @@ class LiveRun:
             self._cancel_next = False
             raise asyncio.CancelledError
 
-    async def _write(self, step: StoredStep) -> None:
-        """Write a finished step durably, whatever happens meanwhile: it has been done."""
-        writing = asyncio.ensure_future(self._record(step))
+    async def _write(self) -> None:
+        """Write the ended steps durably, whatever happens meanwhile: they have been done."""
+        steps = self.unrecorded
+        writing = asyncio.ensure_future(self._record(steps))
         try:
             held = await asyncio.shield(writing)
         except asyncio.CancelledError:
             await asyncio.wait([writing])
             raise
-        self._unrecorded.pop(step.name, None)
+        for step in steps:
+            if self._unrecorded.get(step.name) is step:
+                del self._unrecorded[step.name]
         if not held:
             self.end(Ending.LOST)
             raise asyncio.CancelledError
 
-    def _put(self, step: StoredStep) -> StoredStep:
+    def _put(self, step: StoredStep) -> None:
         self._steps[step.name] = self._unrecorded[step.name] = step
-        return step
 
-    def _end(self, name: str, state: StepState, result: bytes | None = None) -> StoredStep:
+    def _end(self, name: str, state: StepState, result: bytes | None = None) -> None:
         ended = {"state": state, "ended": self._now(), "result": result}
-        return self._put(msgspec.structs.replace(self._steps[name], **ended))
+        self._put(msgspec.structs.replace(self._steps[name], **ended))
 
     def _add(self, step: str, text: str) -> None:
         if self._closed:

@@ -140,7 +140,7 @@ class Runner:
         run = LiveRun(
             claim,
             self._kinds.get(job.kind) or JobKind(job.kind, _never),
-            lambda step: self._storage.record(self._worker, job.id, step),
+            lambda steps: self._storage.record(self._worker, job.id, steps),
             self._logs.writer(job.id),
             now=self._now,
             logged=lambda: self._signals.fire(log_signal(job.id)),

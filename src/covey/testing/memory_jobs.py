@@ -90,12 +90,12 @@ class MemoryJobStorage:
             self._leases.update(dict.fromkeys(held, now + timedelta(seconds=self.lease_s)))
         return held
 
-    async def record(self, worker: str, job: str, step: StoredStep) -> bool:
-        """Write a step into the journal."""
+    async def record(self, worker: str, job: str, steps: Sequence[StoredStep]) -> bool:
+        """Write steps into the journal."""
         found = self._jobs.get(job)
         if found is None or not _held_by(found, worker):
             return False
-        self._steps.setdefault(job, {})[step.name] = step
+        self._steps.setdefault(job, {}).update({step.name: step for step in steps})
         self._put(found, breaks=0)
         return True
 
@@ -104,8 +104,8 @@ class MemoryJobStorage:
         found = self._jobs.get(job)
         if found is None or not _held_by(found, worker):
             return False
-        for step in outcome.steps:
-            self._steps.setdefault(job, {})[step.name] = step
+        if outcome.steps:
+            self._steps.setdefault(job, {}).update({step.name: step for step in outcome.steps})
         cancelled = found.cancelling and not outcome.state.ended
         state = JobState.CANCELLED if cancelled else outcome.state
         self._put(

@@ -152,13 +152,13 @@ class SqliteJobStorage:
         )
         return frozenset(row[0] for row in rows)
 
-    async def record(self, worker: str, job: str, step: StoredStep) -> bool:
-        """Write a step into the journal."""
+    async def record(self, worker: str, job: str, steps: Sequence[StoredStep]) -> bool:
+        """Write steps into the journal."""
 
         def work(connection: apsw.Connection) -> bool:
             if not _holds(connection, worker, job):
                 return False
-            connection.execute(_RECORD, (*step_values(step), job))
+            _record(connection, job, steps)
             connection.execute(_GOT_ON, (job, worker))
             return True
 
@@ -170,8 +170,7 @@ class SqliteJobStorage:
         def work(connection: apsw.Connection) -> bool:
             if not _holds(connection, worker, job):
                 return False
-            for step in outcome.steps:
-                connection.execute(_RECORD, (*step_values(step), job))
+            _record(connection, job, outcome.steps)
             state, due = outcome.state, outcome.due
             if not state.ended and fetch_one(
                 connection, "SELECT cancelling FROM job WHERE id = ?", (job,)
@@ -313,6 +312,11 @@ def _enqueue(connection: apsw.Connection, job: StoredJob, *, supersede: bool) ->
         superseded = fetch(connection, _SUPERSEDE, (job.key, now))
     connection.execute(_INSERT, job_values(job))
     return Enqueued(job, superseded=tuple(sorted(row[0] for row in superseded)))
+
+
+def _record(connection: apsw.Connection, job: str, steps: Sequence[StoredStep]) -> None:
+    for step in steps:
+        connection.execute(_RECORD, (*step_values(step), job))
 
 
 def _holds(connection: apsw.Connection, worker: str, job: str) -> bool:
