@@ -97,10 +97,8 @@ def decide(event: Event, options: Options, app: FedApp) -> Decision:
 def comes_from(app: FedApp, repository: Repository) -> bool:
     """Whether an app's source is this repository, by its path or one of its addresses."""
     path = repository_path(app.url)
-    name = repository.name.lower()
-    if path and (path == name or path.endswith("/" + name)):
-        return True
-    return bool(path) and path in {repository_path(item) for item in repository.urls}
+    known = {repository.name.lower(), *(repository_path(item) for item in repository.urls)}
+    return bool(path) and path in known
 
 
 def repository_path(url: str) -> str:
