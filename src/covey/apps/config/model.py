@@ -19,7 +19,7 @@ _NAME = forms.pattern(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?", "a name such as nigh
 _STAGE = forms.pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a stage", max_length=128)
 _VARIABLE = forms.pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable", max_length=200)
 _COMMAND = forms.line("a command line, run by the image's /bin/sh", max_length=16_384)
-_ONE_LINE = forms.line("text")
+_ONE_LINE = forms.line("text that is not empty")
 
 AppName = Annotated[
     str,

@@ -44,8 +44,9 @@ def _tell(
     problem: Problem, name: str, text: str, overridden: Sequence[Path]
 ) -> tuple[str, dict[str, object]]:
     detail: dict[str, object] = {"key": _key(problem.path), "reason": problem.sentence}
+    by_override = f"A setting of the app that wins over its file: {problem.sentence}"
     if any(problem.path[: len(path)] == path for path in overridden):
-        return f"A setting of the app that wins over its file: {problem.sentence}", detail
+        return by_override, detail
     line = None
     for length in range(len(problem.path), 0, -1):
         line = find_line(text, problem.path[:length]) if text else None
@@ -53,6 +54,8 @@ def _tell(
             break
     if line is not None:
         return f"{name}, line {line}: {problem.sentence}", {**detail, "line": line}
+    if any(path[: len(problem.path)] == problem.path for path in overridden):
+        return by_override, detail
     return (f"{name}: {problem.sentence}" if name else problem.sentence), detail
 
 

@@ -228,7 +228,7 @@ def variable_value() -> Form:
             case str():
                 return value
             case float():
-                raise ValueError(f'{value} could be changed by reading it; write "{value}"')
+                raise ValueError("a fraction could be changed by reading it; write it in quotes")
             case _:
                 raise ValueError(f"{show(value)} is not text in quotes")
 

@@ -9,7 +9,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern}\s*)+", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?|(\d{1,15})\s*([kmgt])i", re.ASCII)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?|(\d{1,18})\s*([kmgt])i", re.ASCII)
 _CPU = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(m?)", re.ASCII)
 
 
@@ -43,7 +43,8 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f'"{text}" is not a size such as "256mb" or "1.5g"')
     amount, unit = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
-    return round(float(amount) * (1 << 10 * _POWERS[unit]))
+    factor = 1 << 10 * _POWERS[unit]
+    return round(float(amount) * factor) if "." in amount else int(amount) * factor
 
 
 def format_size(size: int) -> str:
