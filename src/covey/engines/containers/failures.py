@@ -1,0 +1,57 @@
+"""Turn the container engine's errors into Covey's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from covey.engines.containers.api import RefusalError
+from covey.errors import ConflictError, CoveyError, InvalidRequestError, NotFoundError
+
+_BAD_REQUEST = 400
+_NOT_FOUND = 404
+_CONFLICT = 409
+_LIMITS = ("error setting rlimit", "cgroup")
+_IN_USE = ("in use", "being used", "has dependent", "dependent child", "active endpoints")
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Translate what the engine answers while it does `what`, e.g. "start the container web"."""
+    try:
+        yield
+    except RefusalError as error:
+        raise explained(what, error) from error
+
+
+def explained(what: str, error: RefusalError) -> CoveyError:
+    """Return the error that says what the engine would not do."""
+    message = f"The container engine could not {what}: {error.message}"
+    if error.status == _NOT_FOUND:
+        return NotFoundError(message)
+    if error.status == _CONFLICT or is_in_use(error) or is_taken(error):
+        return ConflictError(message)
+    if any(word in error.message for word in _LIMITS):
+        return CoveyError(
+            message,
+            hint="The engine asks for limits that this machine does not allow:"
+            " see `covey doctor`, or leave engine_socket under [apps] empty.",
+        )
+    if error.status == _BAD_REQUEST:
+        return InvalidRequestError(message)
+    return CoveyError(message)
+
+
+def is_missing(error: RefusalError) -> bool:
+    """Tell whether the thing does not exist (Podman says so with status 500 at times)."""
+    return error.status == _NOT_FOUND or "no such" in error.message.lower()
+
+
+def is_in_use(error: RefusalError) -> bool:
+    """Tell whether something else uses the thing."""
+    return any(word in error.message for word in _IN_USE)
+
+
+def is_taken(error: RefusalError) -> bool:
+    """Tell whether the name is taken already."""
+    return "already in use" in error.message or "already exists" in error.message

@@ -1,0 +1,32 @@
+"""Images in the engine's documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from covey.apps.containers import ImageState
+from covey.engines.containers.container_documents import image_id, moment
+
+
+def image_state(document: Mapping[str, Any]) -> ImageState:
+    """Read an image's document."""
+    config = document.get("Config") or {}
+    exposed = [name.split("/")[0] for name in config.get("ExposedPorts") or {}]
+    return ImageState(
+        id=image_id(document["Id"]),
+        tags=tuple(tag for tag in document.get("RepoTags") or () if tag != "<none>:<none>"),
+        labels=config.get("Labels") or {},
+        created=moment(document.get("Created")) or datetime.fromtimestamp(0, UTC),
+        size_bytes=document.get("Size") or 0,
+        exposed_ports=tuple(sorted(int(port) for port in exposed if port.isdigit())),
+    )
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Split `registry:5000/name:tag` into the name and the tag, `latest` if it has none."""
+    name, mark, version = tag.rpartition(":")
+    if not mark or "/" in version:
+        return tag, "latest"
+    return name, version

@@ -1,0 +1,199 @@
+"""A Podman of its own for tests: private storage, networks and settings, with images to start from.
+
+    from tests.podman import WEB, Podman, new_podman
+
+    async def test_it(podman: Podman): ...      # the session's, from tests/conftest.py
+
+Daemons that tests start get `podman.environ` beside their own environment: Covey starts a Podman
+service with it, whatever engine runs on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from covey.engines.containers.host_limits import read_host_limits
+from covey.engines.containers.podman_config import write_podman_config
+from tests.podman_images import write_python_root, write_web_root
+
+WEB = "localhost/covey-test/web:latest"
+"""Busybox: a shell, and by default a server of /www on port 8080."""
+PYTHON = "docker.io/library/python:3.12-slim"
+"""Python (this machine's version) and pip on busybox."""
+
+_PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TIMEOUT_S = 60
+_END_S = 10.0
+
+
+@dataclass(frozen=True)
+class Podman:
+    """One isolated Podman below `root`; `environ` names its storage and settings."""
+
+    root: Path
+    environ: Mapping[str, str]
+    subnet: str
+
+    def run(self, *words: str, check: bool = True) -> str:
+        """Run `podman` and return what it prints; it must succeed unless `check` is false."""
+        done = subprocess.run(
+            ["podman", *words],
+            env={**os.environ, **self.environ, "CONTAINERS_CONF": str(self.root / "cli.conf")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+        )
+        assert not check or done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def add_image(self, tar: Path, tag: str, *changes: str) -> None:
+        """Make an image of a root file system."""
+        words = [word for change in (f"ENV {_PATH}", *changes) for word in ("--change", change)]
+        self.run("import", "--quiet", *words, str(tar), tag)
+
+    def containers(self, *filters: str) -> list[str]:
+        """List the names of all containers, running or not."""
+        words = [word for one in filters for word in ("--filter", one)]
+        return self.run("ps", "-a", "--format", "{{.Names}}", *words).split()
+
+    def leftovers(self) -> dict[str, set[str]]:
+        """List everything in it, to be compared before and after."""
+        listing = {
+            "containers": ("ps", "-a", "--external", "--format", "{{.ID}}"),
+            "images": ("images", "-a", "--no-trunc", "--format", "{{.ID}}"),
+            "volumes": ("volume", "ls", "--format", "{{.Name}}"),
+            "networks": ("network", "ls", "--format", "{{.Name}}"),
+        }
+        return {kind: set(self.run(*words).split()) for kind, words in listing.items()}
+
+    def clear(self) -> None:
+        """Remove all containers, volumes and networks, and all images but those to start from."""
+        self.run("rm", "--all", "--force", "--time", "0", check=False)
+        self.run("volume", "prune", "--force", check=False)
+        self.run("network", "prune", "--force", check=False)
+        listed = json.loads(self.run("images", "--format", "json") or "[]")
+        for image in listed:
+            if not {WEB, PYTHON} & set(image.get("Names") or ()):
+                self.run("rmi", "--force", image["Id"], check=False)
+
+    def processes(self) -> list[int]:
+        """List the processes that belong to it: monitors, services, name servers."""
+        return [pid for pid in _pids() if str(self.root) in _words(pid)]
+
+    def close(self) -> None:
+        """End and remove everything."""
+        with suppress(subprocess.TimeoutExpired):
+            self.run("rm", "--all", "--force", "--time", "0", check=False)
+            self.run("network", "prune", "--force", check=False)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _END_S
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            while self.processes() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        for place in sorted(_mounts(self.root), key=len, reverse=True):
+            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def new_podman(root: Path, tars: Path | None = None) -> Iterator[Podman]:
+    """Make an isolated Podman with the images to start from; it vanishes in the end.
+
+    `tars` is a directory where the images' tars are kept for the next one.
+    """
+    assert shutil.which("podman"), "install podman (./dev setup)"
+    podman = _prepare(root)
+    try:
+        web, python = (_tar(tars or root, name) for name in ("web", "python"))
+        serve = 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
+        podman.add_image(web, WEB, serve, "EXPOSE 8080", "WORKDIR /www")
+        podman.add_image(python, PYTHON, 'CMD ["python3"]')
+        yield podman
+    finally:
+        podman.close()
+
+
+def _prepare(root: Path) -> Podman:
+    for name in ("networks", "storage", "run", "tmp"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    second, third = random.randrange(216, 232), random.randrange(0, 256, 32)
+    settings = {
+        "containers": {"log_driver": "k8s-file"},
+        "engine": {
+            "static_dir": str(root / "storage/libpod"),
+            "tmp_dir": str(root / "run/libpod"),
+            "volume_path": str(root / "storage/volumes"),
+            "events_logger": "file",
+        },
+        "network": {
+            "network_backend": "netavark",
+            "network_config_dir": str(root / "networks"),
+            "default_network": f"ct-{root.name[-20:]}-{second}-{third}",
+            "default_subnet": f"10.{second}.{third}.0/24",
+            "default_subnet_pools": [
+                {"base": f"10.{second}.{third + block}.0/20", "size": 24} for block in (0, 16)
+            ],
+        },
+    }
+    storage = {
+        "storage": {
+            "driver": "overlay",
+            "graphroot": str(root / "storage"),
+            "runroot": str(root / "run"),
+        }
+    }
+    (root / "containers.conf").write_bytes(tomli_w.dumps(settings).encode())
+    (root / "storage.conf").write_bytes(tomli_w.dumps(storage).encode())
+    environ = {
+        "CONTAINERS_CONF": str(root / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(root / "storage.conf"),
+    }
+    write_podman_config(root / "cli.conf", read_host_limits(), environ)
+    return Podman(root, environ, settings["network"]["default_subnet"])
+
+
+def _tar(directory: Path, name: str) -> Path:
+    tar = directory / f"{name}.tar"
+    if not tar.exists():
+        unfinished = directory / f"{name}.{os.getpid()}"
+        {"web": write_web_root, "python": write_python_root}[name](unfinished)
+        unfinished.replace(tar)
+    return tar
+
+
+def _mounts(root: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    places = [line.split()[4] for line in lines]
+    return [place for place in places if place.startswith(f"{root}/")]
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _words(pid: int) -> str:
+    """Return a process's command and environment, unless it is this one."""
+    if pid == os.getpid():
+        return ""
+    found = b""
+    for name in ("cmdline", "environ"):
+        with suppress(OSError):
+            found += Path(f"/proc/{pid}/{name}").read_bytes()
+    program = found.split(b"\0", 1)[0]
+    mine = (b"podman", b"conmon", b"aardvark-dns", b"netavark", b"runc", b"crun")
+    return found.decode(errors="replace") if program.endswith(mine) else ""
