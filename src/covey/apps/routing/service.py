@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
 from covey.apps.routing.certificates import read_certificate
 from covey.apps.routing.model import Route
@@ -23,11 +23,13 @@ from covey.apps.routing.ports import (
 )
 from covey.apps.routing.table import RouteTable, hosts_of, pool_names
 from covey.apps.routing.tls import TlsAbilities
-from covey.errors import ConflictError, CoveyError, NotFoundError
+from covey.errors import CoveyError, InvalidRequestError, NotFoundError, UnreachableError
 from covey.operations.secret import Secret
 from covey.store.ports import LocalState
 
 _POLL_S = 0.1
+_RETRY_S = 15.0
+_PROXY = "the proxy"
 _HTTP_PORT = 80
 _HTTPS_PORT = 443
 _log = logging.getLogger("covey.proxy")
@@ -53,7 +55,7 @@ class RoutesService:
         self._pools: dict[str, KeptPool] = {}
         self._certificates: dict[str, KeptCertificate] = {}
         self._changing = asyncio.Lock()
-        self._renewing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.problems: dict[str, str] = {}
         """What is kept and cannot be served, by owner, pool or host."""
 
@@ -64,17 +66,14 @@ class RoutesService:
         self._certificates, self.problems = kept.certificates, kept.problems
         if self._issued is not None:
             await self._issued.start(self._certificate_came)
-        addresses = {name: pool.addresses for name, pool in self._pools.items()}
-        try:
-            await self._engine.start(self._plan(self._table), addresses)
-        except CoveyError as error:
-            _log.error("the proxy does not serve all routes: %s", error)
-            await self._start_with_what_works(addresses)
+        async with self._changing:
+            if not await self._start_engine():
+                self._later(self._keep_trying())
         self._want_certificates()
 
     async def stop(self) -> None:
         """Let go of the proxy, which goes on serving as the containers behind it do."""
-        for task in self._renewing:
+        for task in self._tasks:
             task.cancel()
         if self._issued is not None:
             await self._issued.stop()
@@ -153,11 +152,17 @@ class RoutesService:
     async def drain(self, addresses: Sequence[str], timeout_s: float) -> bool:
         """Wait until no request or WebSocket uses the addresses; False after the timeout."""
         until = time.monotonic() + timeout_s
-        while await self._engine.in_use(addresses):
+        while await self._in_use(addresses):
             if time.monotonic() >= until:
                 return False
             await asyncio.sleep(min(_POLL_S, max(until - time.monotonic(), 0)))
         return True
+
+    async def _in_use(self, addresses: Sequence[str]) -> bool:
+        try:
+            return bool(await self._engine.in_use(addresses))
+        except UnreachableError:
+            return True
 
     def url(self, host: str) -> str:
         """Return the URL under which users reach a host of this proxy, with its port."""
@@ -261,24 +266,49 @@ class RoutesService:
         hosts = hosts_of(route for routes in table.owners.values() for route in routes)
         return {host for host in hosts if any(covers(name, host) for name in names)}
 
-    async def _start_with_what_works(self, addresses: Mapping[str, Sequence[str]]) -> None:
-        """Leave out the owners without whose routes the proxy accepts the rest."""
-        whole, self._table = self._table, RouteTable()
-        working = RouteTable()
+    async def _start_engine(self) -> bool:
+        """Start the proxy, without the owners whose routes it refuses; False if it cannot run."""
+        addresses = {name: pool.addresses for name, pool in self._pools.items()}
+        whole, working = self._table, RouteTable()
+        try:
+            await self._engine.start(self._plan(whole), addresses)
+            return True
+        except InvalidRequestError as error:
+            _log.error("the proxy does not take all routes: %s", error)
+        except CoveyError as error:
+            return self._cannot_run(error)
         for owner, routes in whole.owners.items():
-            candidate = working.with_routes(owner, routes)
             try:
+                candidate = working.with_routes(owner, routes)
                 await self._engine.start(self._plan(candidate), addresses)
-            except ConflictError as error:
-                _log.error("the proxy cannot start: %s", error)
-                self._table = whole
-                return
-            except CoveyError as error:
+            except InvalidRequestError as error:
                 self.problems[owner] = f"The routes of {owner} are not served: {error.message}"
                 _log.error("the routes of %s are not served: %s", owner, error)
+            except CoveyError as error:
+                return self._cannot_run(error)
             else:
                 working = candidate
         self._table = working
+        return True
+
+    def _cannot_run(self, error: CoveyError) -> bool:
+        if self.problems.get(_PROXY) != str(error):
+            self.problems[_PROXY] = str(error)
+            _log.error("the proxy cannot run: %s", error)
+        return False
+
+    async def _keep_trying(self) -> None:
+        started = False
+        while not started:
+            await asyncio.sleep(_RETRY_S)
+            async with self._changing:
+                started = await self._start_engine()
+        self.problems.pop(_PROXY, None)
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _want_certificates(self) -> None:
         if self._issued is None:
@@ -287,9 +317,7 @@ class RoutesService:
         self._issued.want([host for host, it in sources.items() if it is CertificateSource.DNS])
 
     def _certificate_came(self) -> None:
-        task = asyncio.create_task(self._use_new_certificates())
-        self._renewing.add(task)
-        task.add_done_callback(self._renewing.discard)
+        self._later(self._use_new_certificates())
 
     async def _use_new_certificates(self) -> None:
         async with self._changing:

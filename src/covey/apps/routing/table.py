@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from covey.errors import ConflictError, InvalidRequestError
 _LOWEST_STATUS = 200
 _HIGHEST_STATUS = 599
 _MOST_WEIGHT = 10_000
+_BCRYPT = re.compile(r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def normal_route(route: Route) -> Route:
                 f"{account.username!r} is no user name for basic authentication.",
                 hint="It has at least one character, and no colon (RFC 7617).",
             )
-        if not account.password_hash.startswith(("$2a$", "$2b$", "$2y$")):
+        if _BCRYPT.fullmatch(account.password_hash) is None:
             raise InvalidRequestError(
                 f"The password of {account.username} is not hashed by bcrypt.",
                 hint="Give it as a password, which Covey hashes.",

@@ -269,18 +269,15 @@ class CaddyProxy:
         while (record := self._record) is not None:
             since = loop.time()
             await self._until_it_ends(record)
+            if self._record is record:
+                said = process.last_words(self._paths) or "it said nothing"
+                _log.error("the proxy (pid %d) died: %s", record.pid, said)
+            lived = loop.time() - since
+            await asyncio.sleep(backoff)
+            backoff = 0.0 if lived > _CALM_S else min(max(0.5, backoff * 2), _LONGEST_BACKOFF_S)
             async with self._changing:
-                if self._record is not record:
-                    continue
-                _log.error(
-                    "the proxy (pid %d) died: %s",
-                    record.pid,
-                    process.last_words(self._paths) or "it said nothing",
-                )
-                lived = loop.time() - since
-                backoff = 0.0 if lived > _CALM_S else min(max(0.5, backoff * 2), _LONGEST_BACKOFF_S)
-                await asyncio.sleep(backoff if lived < 1 else 0.0)
-                await self._bring_back()
+                if self._record is record:
+                    await self._bring_back()
 
     async def _bring_back(self) -> None:
         try:

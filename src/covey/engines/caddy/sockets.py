@@ -6,11 +6,11 @@ kernel is told to give it all new connections: so none is accepted by a server t
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 import struct
 import sys
+from array import array
 from dataclasses import dataclass, field
 
 from covey.engines.caddy.config import DATAGRAMS, LISTENERS
@@ -42,10 +42,8 @@ class Port:
     def steer(self, turn: int) -> None:
         """Give new connections to the socket with this number."""
         if self.listeners and can_steer():
-            program = ctypes.create_string_buffer(
-                struct.pack("=HBBI", _RETURN_CONSTANT, 0, 0, turn)
-            )
-            pointer = struct.pack("@HP", 1, ctypes.addressof(program))
+            program = array("B", struct.pack("=HBBI", _RETURN_CONSTANT, 0, 0, turn))
+            pointer = struct.pack("@HP", 1, program.buffer_info()[0])
             self.listeners[-1].setsockopt(socket.SOL_SOCKET, _ATTACH_REUSEPORT_CBPF, pointer)
 
     def descriptors(self) -> dict[int, int]:
