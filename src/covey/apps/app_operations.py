@@ -50,13 +50,13 @@ async def create(
     ctx: Context,
     name: AppName,
     *,
-    project: Project = None,
-    environment: Environment = None,
-    git: GitUrl = None,
+    project: Project | None = None,
+    environment: Environment | None = None,
+    git: GitUrl | None = None,
     ref: GitRef = "",
     subdirectory: Subdirectory = "",
     key: KeyName = "",
-    image: Image = None,
+    image: Image | None = None,
 ) -> AppView:
     """Make an app on this machine; it runs once it is deployed."""
     apps = ctx.service(Apps)
@@ -102,13 +102,13 @@ async def set_source(
     ctx: Context,
     app: AppName,
     *,
-    git: GitUrl = None,
+    git: GitUrl | None = None,
     ref: GitRef = "",
     subdirectory: Subdirectory = "",
     key: KeyName = "",
-    image: Image = None,
-    project: Project = None,
-    environment: Environment = None,
+    image: Image | None = None,
+    project: Project | None = None,
+    environment: Environment | None = None,
 ) -> AppView:
     """Set where an app comes from, and to which project and environment it belongs."""
     apps = ctx.service(Apps)
@@ -129,7 +129,9 @@ async def set_source(
 async def set_settings(
     ctx: Context,
     app: AppName,
-    settings: Annotated[list[Assignment], Meta(min_length=1, max_length=100)],
+    settings: Annotated[
+        list[Assignment], Meta(min_length=1, max_length=100, description="Each as KEY=VALUE.")
+    ],
 ) -> DeploymentView | None:
     """Set keys over those of the app file, and roll the change out if the app runs."""
     apps = ctx.service(Apps)
@@ -280,7 +282,7 @@ async def domains(ctx: Context, app: AppName) -> list[str]:
     "apps.run-job",
     access=Role.DEVELOPER,
     effect=Effect.CHANGE,
-    http="POST /api/v1/apps/{app}/cron/{name}:run",
+    http="POST /api/v1/apps/{app}/cron/{name}/run",
     examples=("apps run-job shop nightly-report",),
 )
 async def run_job(ctx: Context, app: AppName, name: ProcessName) -> str:

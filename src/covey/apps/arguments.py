@@ -8,15 +8,15 @@ from msgspec import Meta
 
 Number = Annotated[int, Meta(ge=1, description="The deployment's number.")]
 Project = Annotated[
-    str | None,
+    str,
     Meta(description="The project whose variables it gets; by default its own name."),
 ]
 Environment = Annotated[
-    str | None,
+    str,
     Meta(description="The environment of that project; by default production."),
 ]
 GitUrl = Annotated[
-    str | None,
+    str,
     Meta(min_length=1, max_length=2000, description="A git repository, by https or ssh."),
 ]
 GitRef = Annotated[
@@ -27,10 +27,10 @@ Subdirectory = Annotated[
 ]
 KeyName = Annotated[str, Meta(max_length=63, description="The deploy key or token that opens it.")]
 Image = Annotated[
-    str | None,
+    str,
     Meta(min_length=1, max_length=500, description="An image that is run as it is."),
 ]
-Upload = Annotated[str | None, Meta(max_length=100, description="The id of an uploaded directory.")]
+Upload = Annotated[str, Meta(max_length=100, description="The id of an uploaded directory.")]
 Assignment = Annotated[
     str,
     Meta(

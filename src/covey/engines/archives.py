@@ -50,7 +50,7 @@ class Archives:
             try:
                 with (
                     gzip.GzipFile(fileobj=file) as plain,
-                    tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar,  # type: ignore[call-overload]
+                    tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar,
                 ):
                     _copy(tar, writer)
             except _BROKEN as error:

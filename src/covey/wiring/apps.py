@@ -41,8 +41,8 @@ _log = logging.getLogger("covey.apps")
 
 
 @dataclass(frozen=True, slots=True)
-class AppParts:
-    """What the apps of a node are made with."""
+class AppNode:
+    """The node on which apps run."""
 
     node: NodeId
     own_name: Callable[[], str]
@@ -50,16 +50,21 @@ class AppParts:
     local: LocalState
     env: EnvService
     hosts: HostRecords
-    jobs: JobEngine
-    engine: ContainerEngine
-    routes: Routes
-    fetcher: SourceFetcher
 
 
 class NodeApps:
     """The apps of one node, for as long as it is unlocked."""
 
-    def __init__(self, paths: Paths, settings: Settings, parts: AppParts) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        parts: AppNode,
+        jobs: JobEngine,
+        engine: ContainerEngine,
+        routes: Routes,
+        fetcher: SourceFetcher,
+    ) -> None:
         wanted = settings.apps
         naming = Naming(parts.node)
         places = Places(Path(paths.state_dir) / "builds", Path(paths.data_dir) / "apps" / "sites")
@@ -67,11 +72,11 @@ class NodeApps:
         records = AppRecords(parts.records)
         deployments = Deployments(parts.local)
         environment = AppEnvironment(parts.env)
-        health = HealthChecks(parts.engine, SocketProbe())
-        self._jobs = parts.jobs
+        health = HealthChecks(engine, SocketProbe())
+        self._jobs = jobs
         self._listeners: list[Callable[[Deployment], None]] = []
         sweep = Sweep(
-            parts.engine,
+            engine,
             deployments,
             records,
             naming,
@@ -88,23 +93,23 @@ class NodeApps:
             records=records,
             deployments=deployments,
             environment=environment,
-            engine=parts.engine,
-            routes=parts.routes,
-            rollout=Rollout(parts.engine, parts.routes, health, naming),
+            engine=engine,
+            routes=routes,
+            rollout=Rollout(engine, routes, health, naming),
             sweep=sweep,
-            builder=Builder(parts.engine, parts.fetcher, environment, deployments, here, limits),
-            jobs=parts.jobs,
+            builder=Builder(engine, fetcher, environment, deployments, here, limits),
+            jobs=jobs,
             in_service=self._in_service,
             changed=self._changed,
         )
         deploy_jobs = DeployJobs(self.hosting)
         self._scheduled = ScheduledCommands(self.hosting)
         for kind in (*deploy_jobs.kinds(), self._scheduled.kind()):
-            parts.jobs.register(kind)
+            jobs.register(kind)
         self.reconciler = Reconciler(self.hosting, deploy_jobs)
         self.apps = Apps(parts.node, self.hosting, parts.hosts, self.reconciler, parts.own_name)
         self._sessions = Sessions(self.hosting)
-        self._output = AppOutput(parts.engine, naming)
+        self._output = AppOutput(engine, naming)
 
     def subscribe(self, listener: Callable[[Deployment], None]) -> None:
         """Call `listener` when a deployment begins and when it ends."""
@@ -117,10 +122,8 @@ class NodeApps:
         services.provide(AppOutput, self._output)
         self.reconciler.start()
 
-    async def stop(self, services: Services) -> None:
-        """Take the services back; the containers run on."""
-        for kind in (Apps, Sessions, AppOutput):
-            services.withdraw(kind)
+    async def stop(self) -> None:
+        """Look after the apps no longer; the containers run on."""
         await self.reconciler.stop()
 
     async def close(self) -> None:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from covey.apps import (
+    app_operations,
+    deployment_operations,
+    key_operations,
+    upload_operations,
+)
+from covey.apps import env_operations as app_env_operations
 from covey.env import exchange_operations
 from covey.env import operations as env_operations
 from covey.fleet import (
@@ -26,4 +33,9 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     exec_operations,
     files_operations,
     tunnel_operations,
+    app_operations,
+    deployment_operations,
+    app_env_operations,
+    upload_operations,
+    key_operations,
 )

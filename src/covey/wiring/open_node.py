@@ -40,7 +40,6 @@ from covey.fleet.roster_store import FleetRoster
 from covey.fleet.tls_key import derive_tls_key
 from covey.fleet.tokens import Tokens
 from covey.fleet.waiting import wait_a_while
-from covey.jobs.engine import JobEngine
 from covey.operations.context import Services
 from covey.operations.openapi import METRICS
 from covey.operations.registry import Registry
@@ -57,8 +56,9 @@ from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.surfaces.peer.dial import PeerClient
 from covey.surfaces.peer.service import CALLS_PATH, MAX_FRAME_BYTES
 from covey.wiring.addresses import reachable_addresses
+from covey.wiring.apps import AppNode
 from covey.wiring.database import OpenedDatabase
-from covey.wiring.jobs import make_jobs
+from covey.wiring.hosting import HOSTING_SERVICES, NodeHosting
 from covey.wiring.mesh import Mesh
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
@@ -146,7 +146,25 @@ class OpenNode:
                 )
             ),
         )
-        self.jobs = None if self.is_relay else make_jobs(frame.paths, settings, database.database)
+        self.hosting = (
+            None
+            if self.is_relay
+            else NodeHosting(
+                frame.paths,
+                settings,
+                frame.services,
+                database.database,
+                self.local,
+                AppNode(
+                    self.keys.node_id,
+                    lambda: self.keys.secrets.name,
+                    self.store.records,
+                    self.local,
+                    self.env,
+                    HostRecords(self.store.records),
+                ),
+            )
+        )
         self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)
         self.renderer = (
             None
@@ -211,9 +229,8 @@ class OpenNode:
             await self.store.start()
             self._offer()
             await self.remote.start(self._frame.services)
-            if self.jobs is not None:
-                # Whoever has kinds of jobs registers them before this.
-                await self.jobs.start()
+            if self.hosting is not None:
+                await self.hosting.start()
             if self.renderer is not None:
                 await self.renderer.start()
             self._endings = [
@@ -239,8 +256,8 @@ class OpenNode:
             end()
         self._endings = []
         self._withdraw()
-        if self.jobs is not None:
-            await self.jobs.stop()
+        if self.hosting is not None:
+            await self.hosting.stop()
         self.remote.stop(self._frame.services)
         if self.renderer is not None:
             await self.renderer.stop(locked=locked)
@@ -297,10 +314,9 @@ class OpenNode:
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
-        if self.jobs is None:
-            services.withdraw(JobEngine, _relay_refusal)
-        else:
-            services.provide(JobEngine, self.jobs)
+        if self.hosting is None:
+            for service_type in HOSTING_SERVICES:
+                services.withdraw(service_type, _relay_refusal)
         for kind, service in offered:
             if self.is_relay:
                 services.withdraw(kind, _relay_refusal)
@@ -312,7 +328,7 @@ class OpenNode:
         return Tokens(self.store.records, self.local, self.fleet.core, operations)
 
     def _withdraw(self) -> None:
-        for kind in (FleetService, FleetDispatcher, Neighbourhood, JobEngine, *_OF_MEMBERS):
+        for kind in (FleetService, FleetDispatcher, Neighbourhood, *_OF_MEMBERS):
             self._frame.services.withdraw(kind)
 
     async def _exchange(self, channel: Channel) -> None:

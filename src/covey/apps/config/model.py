@@ -155,7 +155,7 @@ class Deploy(_Table, frozen=True):
             "A version whose health check fails within this time after the switch is rolled back.",
             forms.duration("0s", "1d"),
         ),
-    ] = 30.0
+    ] = 5.0
     git: Annotated[GitTrigger, key("Which pushes deploy.")] = GitTrigger()
 
 

@@ -46,6 +46,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("ansible-plugins",): LocalCommand(
         "ansible_plugins:ansible_plugins", "Print where Ansible finds the plugin for the mesh."
     ),
+    ("apps", "open"): LocalCommand("app_commands:open_app", "Open an app in the browser."),
     ("completion",): LocalCommand(
         "completion_command:completion", "Print a shell's completion script."
     ),
@@ -53,6 +54,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
     ("config", "path"): LocalCommand("config_commands:path", "Print where the settings file is."),
     ("config", "show"): LocalCommand("config_commands:show", "Show every setting and its origin."),
     ("cp",): LocalCommand("copy_commands:cp", "Copy files from any machine to any other."),
+    ("deploy",): LocalCommand("deploy_commands:deploy", "Deploy a directory or an app."),
     ("env", "run"): LocalCommand("env_run:run", "Run a command with the variables that apply."),
     ("fleet", "authority"): LocalCommand(
         "fleet_authority:authority", "Print the fleet's certificate, for --url elsewhere."
@@ -73,6 +75,19 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
 """Commands that stand beside the operations; some of them work without a daemon."""
 
 FRONT_ENDS: dict[str, LocalCommand] = {
+    "apps.deploy": LocalCommand("deploy_commands:rollout", "Deploy an app from its source."),
+    "apps.env.set": LocalCommand("deploy_commands:rollout", "Set a variable of an app."),
+    "apps.env.unset": LocalCommand("deploy_commands:rollout", "Remove a variable of an app."),
+    "apps.exec": LocalCommand("app_commands:run_in_app", "Run a command in an app's container."),
+    "apps.restart": LocalCommand("deploy_commands:rollout", "Exchange an app's containers."),
+    "apps.rollback": LocalCommand("deploy_commands:rollout", "Run an earlier version again."),
+    "apps.run": LocalCommand(
+        "app_commands:run_in_app", "Run a command with an app's image and variables."
+    ),
+    "apps.scale": LocalCommand("deploy_commands:rollout", "Change how many containers run."),
+    "apps.set": LocalCommand("deploy_commands:rollout", "Set keys over those of the app file."),
+    "apps.start": LocalCommand("deploy_commands:rollout", "Start an app that was stopped."),
+    "apps.unset": LocalCommand("deploy_commands:rollout", "Let the app file's value count again."),
     "audit.play": LocalCommand("audit_play:play", "Play a recorded command or shell."),
     "env.get": LocalCommand("env_get:get", "Print the value of one variable."),
     "env.import": LocalCommand("env_files:import_", "Import variables from a file."),
@@ -97,6 +112,12 @@ FRONT_ENDS: dict[str, LocalCommand] = {
 """Hand-made commands that stand in for an operation's own."""
 
 VIEWS: dict[str, str] = {
+    "apps.create": "app_commands:app_made",
+    "apps.deployment-logs": "app_commands:log_line",
+    "apps.logs": "app_commands:app_line",
+    "apps.maintenance": "app_commands:maintained",
+    "apps.show": "app_commands:show_app",
+    "apps.stop": "app_commands:app_stopped",
     "env.conflicts": "outcomes:conflicts",
     "env.copy": "outcomes:copied",
     "env.export": "views:exported",
@@ -123,6 +144,10 @@ ALONE: dict[str, str] = {
 """The field that stands alone on standard output, so that it can be piped; the rest is a note."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
+    "apps.deployments": ("number", "state", "trigger", "commit", "message", "created", "caller"),
+    "apps.env.list": ("name", "value", "author", "updated_at"),
+    "apps.list": ("name", "state", "url", "host", "deployment", "updated"),
+    "apps.releases": ("number", "serving", "commit", "message", "created", "caller"),
     "audit.list": ("at", "caller", "operation", "target", "outcome", "role", "kind", "address"),
     "env.list": ("name", "value", "scope", "author", "updated_at", "problem", "conflict", "note"),
     "env.search": ("name", "value", "scope", "author", "updated_at", "conflict", "note"),
@@ -154,6 +179,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns that people see of some lists, the most telling first; --json has all."""
 
 EMPTY: dict[str, str] = {
+    "apps.list": "There is no app. Deploy one: covey deploy DIR",
     "env.diff": "The two are the same.",
     "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
     "fleet.invitations": "No invitation is open. Make one: covey invite",
@@ -163,6 +189,7 @@ EMPTY: dict[str, str] = {
 """What people read in the place of an empty list, where there is something to do next."""
 
 QUESTIONS: dict[str, str] = {
+    "apps.destroy": "Remove {} with its containers, images and routes?",
     "fleet.leave": "Take this machine out of its fleet?",
     "fleet.remove": "Remove {} from the fleet for good?",
     "node.allow-writes": "Let this node write, though it may repeat numbers of lost entries?",
@@ -171,6 +198,8 @@ QUESTIONS: dict[str, str] = {
 """What people are asked before something is destroyed; `{}` is the target."""
 
 GROUPS: dict[str, str] = {
+    "apps": "Apps that this machine builds, runs and serves.",
+    "apps env": "An app's own variables.",
     "agent": "The daemon in the background.",
     "audit": "Who did what, and when.",
     "config": "The settings of this machine.",
@@ -190,6 +219,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Variables", ("env", "get", "set", "delete", "list", "export", "run", "shell-init")),
     ("Machines", ("fleet", "invite", "peers", "sync", "recover")),
     ("Remote work", ("exec", "shell", "cp", "sync-dir", "files", "tunnel")),
+    ("Apps", ("deploy", "apps", "routes", "jobs", "webhooks")),
     ("Access", ("token", "audit", "lock", "unlock")),
     ("This program", ("config", "completion", "ansible-plugins", "shutdown")),
 )

@@ -1,0 +1,154 @@
+"""The commands on apps that the operations do not make by themselves: exec, run, logs, open."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from covey.client.failure import CallFailedError
+from covey.errors import InvalidRequestError, NotFoundError
+from covey.surfaces.cli.app import CommandExitError
+from covey.surfaces.cli.exec_failure import as_error
+from covey.surfaces.cli.light.exec_call import run_call
+from covey.surfaces.cli.light.terminal_mode import size_of_terminal
+from covey.surfaces.cli.operation_command import DescribedCommand
+from covey.surfaces.cli.output import Output
+from covey.surfaces.cli.session import Session
+from covey.surfaces.cli.socket_client import open_call
+from covey.surfaces.cli.terminal import paint, printable
+from covey.surfaces.cli.tree import Node
+
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
+
+
+def run_in_app(session: Session, node: Node) -> click.Command:
+    """Make `covey apps exec` and `covey apps run`: a command in a container of an app."""
+    command = session.described(node)
+    has_process = any(param.name == "process" for param in command.params)
+
+    def start(app: str, words: tuple[str, ...], **given: Any) -> None:
+        if session.target.several:
+            raise InvalidRequestError("The command runs on one host.", hint="Name one: --host NAME")
+        tty = given["tty"] or (not words and sys.stdin.isatty())
+        arguments: dict[str, Any] = {"argv": list(words), "tty": tty}
+        if has_process:
+            arguments["process"] = given["process"]
+        size = size_of_terminal() if tty else None
+        if size is not None:
+            arguments["rows"], arguments["columns"] = size
+        host = session.target.hosts[0] if session.target.hosts else None
+        route = command.route.replace("{app}", app)
+        try:
+            call, headers = open_call(session)
+            ending = run_call(
+                call, route, headers, arguments, tty=tty, reads_input=not given["no_stdin"]
+            )
+        except CallFailedError as error:
+            raise as_error(error, host) from error
+        raise CommandExitError(ending.status)
+
+    process = [
+        click.Option(
+            ["--process"], default="web", metavar="NAME", help="In a container of this process."
+        )
+    ]
+    return DescribedCommand(
+        node.name,
+        start,
+        [
+            *(process if has_process else []),
+            click.Option(["-t", "--tty"], is_flag=True, help="Give it a terminal."),
+            click.Option(["-n", "--no-stdin"], is_flag=True, help="Give it no input."),
+            click.Argument(["app"]),
+            click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND…"),
+        ],
+        summary=command.summary,
+        description="Its exit status becomes that of covey. Without a command, a shell.",
+        examples=command.examples,
+        context={"allow_interspersed_args": False},
+        hosts=True,
+    )
+
+
+def open_app(session: Session, node: Node) -> click.Command:
+    """Make `covey apps open`."""
+
+    def start(app: str) -> None:
+        found = session.client.call("apps.domains", app=app)
+        if not found:
+            raise NotFoundError(
+                f"{app} has no address.", hint=f"Deploy it first: covey deploy {app}"
+            )
+        url = str(found[0])
+        if session.output.as_json:
+            session.output.json(url)
+            return
+        session.output.line(url)
+        can_show = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        if can_show or sys.platform in {"darwin", "win32"}:
+            webbrowser.open(url)
+
+    return DescribedCommand(
+        node.name,
+        start,
+        [click.Argument(["app"])],
+        summary=node.summary,
+        description="Its address is printed as well.",
+        examples=("apps open shop",),
+        hosts=True,
+    )
+
+
+def app_line(output: Output, line: Mapping[str, Any]) -> None:
+    """Show one line of an app, labelled with its process."""
+    source = str(line["source"])
+    colour = _COLOURS[sum(source.encode()) % len(_COLOURS)]
+    label = paint(f"{printable(source):<10}", colour, colour=output.colour)
+    output.line(f"{label} {printable(str(line['text']))}")
+
+
+def log_line(output: Output, line: Mapping[str, Any]) -> None:
+    """Show one line of a deployment's log."""
+    step = paint(f"{printable(str(line['step'])):<10}", "dim", colour=output.colour)
+    output.line(f"{step} {printable(str(line['text']))}")
+
+
+def app_stopped(output: Output, app: Mapping[str, Any]) -> None:
+    """Say that an app is stopped."""
+    output.note(f"{app['name']} is stopped. Start it: covey apps start {app['name']}")
+
+
+def app_made(output: Output, app: Mapping[str, Any]) -> None:
+    """Say that an app was made."""
+    output.note(f"Made the app {app['name']}. Deploy it: covey deploy {app['name']}")
+
+
+def maintained(output: Output, app: Mapping[str, Any]) -> None:
+    """Say what an app's visitors see now."""
+    name = app["name"]
+    if app["state"] == "maintenance":
+        output.note(
+            f"{name} shows its maintenance page. End that: covey apps maintenance {name} --off"
+        )
+    else:
+        output.note(f"{name} shows itself again.")
+
+
+def show_app(output: Output, app: Mapping[str, Any]) -> None:
+    """Show an app, with its processes and settings below."""
+    if output.quiet:
+        output.line(str(app["state"]))
+        return
+    inner = {"processes", "settings"}
+    output.record({key: value for key, value in app.items() if key not in inner})
+    if app["processes"]:
+        output.line()
+        output.table(("name", "replicas", "command"), app["processes"])
+    if app["settings"]:
+        output.line()
+        output.table(("key", "value", "origin"), app["settings"])

@@ -1,0 +1,76 @@
+"""What hosts apps on a node: jobs, the proxy's routes, sources, containers and the apps."""
+
+from __future__ import annotations
+
+from covey.apps.host_keys import KnownHosts
+from covey.apps.keys import DeployKeys
+from covey.apps.output import AppOutput
+from covey.apps.routing.service import RoutesService
+from covey.apps.service import Apps
+from covey.apps.sessions import Sessions
+from covey.apps.uploads import Uploads
+from covey.engines.containers.engine import make_engine
+from covey.engines.sqlite.database import Database
+from covey.jobs.engine import JobEngine
+from covey.operations.context import Services
+from covey.paths import Paths
+from covey.settings import Settings
+from covey.store.ports import LocalState
+from covey.wiring.apps import AppNode, NodeApps
+from covey.wiring.jobs import make_jobs
+from covey.wiring.proxy import make_routes
+from covey.wiring.sources import make_sources
+
+HOSTING_SERVICES: tuple[type, ...] = (
+    JobEngine,
+    RoutesService,
+    Uploads,
+    DeployKeys,
+    KnownHosts,
+    Apps,
+    Sessions,
+    AppOutput,
+)
+"""What operations find here; a relay has none of it."""
+
+
+class NodeHosting:
+    """All of it, for as long as the node is unlocked."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        services: Services,
+        database: Database,
+        local: LocalState,
+        node: AppNode,
+    ) -> None:
+        self._services = services
+        self.jobs = make_jobs(paths, settings, database)
+        self.routes = make_routes(paths, settings, local)
+        self.sources = make_sources(paths, settings, local, node.records)
+        engine = make_engine(settings.apps, paths)
+        self.apps = NodeApps(
+            paths, settings, node, self.jobs, engine, self.routes, self.sources.fetcher
+        )
+
+    async def start(self) -> None:
+        """Serve what was served before, go on with what was broken off, look after the rest."""
+        self._services.provide(JobEngine, self.jobs)
+        self._services.provide(RoutesService, self.routes)
+        self._services.provide(Uploads, self.sources.uploads)
+        self._services.provide(DeployKeys, self.sources.keys)
+        self._services.provide(KnownHosts, self.sources.hosts)
+        await self.routes.start()
+        await self.jobs.start()
+        self.apps.start(self._services)
+
+    async def stop(self) -> None:
+        """Break off the jobs, which are resumed later; containers and the proxy go on serving."""
+        for kind in HOSTING_SERVICES:
+            self._services.withdraw(kind)
+        await self.apps.stop()
+        await self.jobs.stop()
+        await self.routes.stop()
+        await self.apps.close()
