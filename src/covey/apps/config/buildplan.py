@@ -368,11 +368,11 @@ def _directory(site: StaticSite) -> str:
 
 
 def _node_kind(app: NodeApp) -> str:
-    return f"Node {app.major} with {app.manager.value.partition('-')[0]} ({app.first[-1]})"
+    return f"Node {app.major} with {app.manager.value.partition('-')[0]} ({app.lock or 'package.json'})"
 
 
 def _unlocked(app: NodeApp) -> tuple[str, ...]:
-    if app.locked:
+    if app.lock is not None:
         return ()
     return ("There is no lock file of packages, so each build takes the newest that fit.",)
 

@@ -42,7 +42,6 @@ def python_containerfile(app: PythonApp, config: AppConfig, summary: str) -> str
         *_head(summary),
         f"FROM {builder} AS build",
         *_env(
-            PYTHONDONTWRITEBYTECODE="1",
             PIP_DISABLE_PIP_VERSION_CHECK="1",
             PIP_NO_CACHE_DIR="1",
             **_INSTALLER_ENV.get(app.installer, {}),
@@ -93,7 +92,9 @@ def node_containerfile(app: NodeApp, config: AppConfig, summary: str) -> str:
     lines = [
         *_head(summary),
         f"FROM {base} AS build",
-        *_env(CI="true", npm_config_update_notifier="false", npm_config_fund="false"),
+        *_env(
+            npm_config_update_notifier="false", npm_config_fund="false", **_NODE_ENV[app.manager]
+        ),
         *_args(config),
         "WORKDIR /app",
         *_node_dependencies(app, run),
@@ -184,6 +185,7 @@ _INSTALLER_ENV = {
         "UV_PROJECT_ENVIRONMENT": "/venv",
         "UV_LINK_MODE": "copy",
         "UV_NO_CACHE": "1",
+        "UV_COMPILE_BYTECODE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     },
     Installer.POETRY: {"POETRY_NO_INTERACTION": "1", "POETRY_CACHE_DIR": "/tmp/poetry"},  # noqa: S108 - in a build stage
@@ -195,6 +197,12 @@ _LISTED = (
     "print(*tomllib.load(open('pyproject.toml', 'rb'))['project'].get('dependencies', ()), "
     "sep='\\n')\" > /tmp/requirements.txt && pip install -r /tmp/requirements.txt"
 )
+_NODE_ENV: dict[PackageManager, dict[str, str]] = {
+    PackageManager.NPM: {},
+    PackageManager.PNPM: {"CI": "true"},  # else it asks before it removes packages
+    PackageManager.YARN: {},
+    PackageManager.YARN_BERRY: {},
+}
 _NODE_PRUNE = {
     PackageManager.NPM: "npm prune --omit=dev",
     PackageManager.PNPM: "pnpm prune --prod",
@@ -240,14 +248,14 @@ def _node_dependencies(app: NodeApp, run: _Run) -> list[str]:
     match app.manager:
         case PackageManager.NPM:
             # Without a lock file the newest versions that fit are taken.
-            return [*copies, run("npm ci" if app.locked else "npm install")]
+            return [*copies, run("npm ci" if app.lock else "npm install")]
         case PackageManager.PNPM:
             tool = f"RUN npm install --global pnpm@{app.manager_version}"
-            frozen = " --frozen-lockfile" if app.locked else ""
+            frozen = " --frozen-lockfile" if app.lock else ""
             return [tool, *copies, run(f"pnpm install{frozen}")]
         case PackageManager.YARN:
             tool = f"RUN npm install --global --force yarn@{app.manager_version or '1'}"
-            frozen = " --frozen-lockfile" if app.locked else ""
+            frozen = " --frozen-lockfile" if app.lock else ""
             return [tool, *copies, run(f"yarn install{frozen}")]
         case PackageManager.YARN_BERRY:
             tool = "RUN npm install --global --force corepack && corepack enable"

@@ -40,7 +40,8 @@ def detect_go(tree: SourceTree) -> GoApp | None:
     main = _main(packages, own)
     web = parse_procfile(tree.text("Procfile")).get(WEB)
     start = web or (f"exec {main}" if main else None)
-    why = f"started as {main}, built from {packages[main]}" if main else "no package main found"
+    place = "" if main is None or packages[main] == "." else f", built from {packages[main]}"
+    why = f"started as {main}{place}" if main else "no package main found"
     return GoApp(
         packages=tuple(packages.items()),
         main=main,

@@ -56,7 +56,7 @@ class NodeApp:
     manager: PackageManager
     manager_version: str
     first: tuple[str, ...]
-    locked: bool
+    lock: str | None
     build: str | None
     start: str | None
     why: str
@@ -74,15 +74,15 @@ def detect_node(tree: SourceTree) -> NodeApp | None:
     needs = _strings(package, "dependencies") | _strings(package, "devDependencies")
     site, site_why = _site(tree, package, scripts, needs)
     start, why = (None, site_why) if site else _start(tree, package, scripts, needs)
-    locks = tree.first(*_LOCKS[manager])
-    first = ["package.json", *([locks] if locks else [])]
+    lock = tree.first(*_LOCKS[manager])
+    first = ["package.json", *([lock] if lock else [])]
     first += [name for name in (".npmrc", ".yarnrc.yml", "pnpm-workspace.yaml") if tree.has(name)]
     return NodeApp(
         major=_major(tree, package),
         manager=manager,
         manager_version=version,
         first=tuple(first),
-        locked=locks is not None,
+        lock=lock,
         build=f"{_runner(manager)} run build" if "build" in scripts else None,
         start=start,
         why=why,
@@ -159,7 +159,7 @@ def _start(
     if start and not _DEVELOPMENT.match(start):
         hooks = "prestart" in scripts or "poststart" in scripts
         plain = _SIMPLE.fullmatch(start) and "=" not in start.split()[0] and not hooks
-        return f"exec {start}" if plain else "exec npm run start", "its start script"
+        return f"exec {start}" if plain else "exec npm run start", "started by its start script"
     if "next" in needs and "build" in scripts:
         return "exec next start", "Next.js found in package.json"
     if "@sveltejs/adapter-node" in needs and "build" in scripts:
@@ -196,7 +196,7 @@ def _site(
             told = _NAMED.get(name, name)
             return (
                 StaticSite(directory, fallback=fallback, not_found=not_found),
-                f"{told} builds static files in {directory}",
+                f"{told} builds it",
             )
     return None, ""
 
@@ -208,16 +208,16 @@ def _framework_site(
     if "next" in needs:
         settings = "".join(tree.text(f"next.config.{kind}") for kind in ("js", "mjs", "ts"))
         if re.search(r"output:\s*['\"]export['\"]", settings):
-            return StaticSite("out", not_found="404.html"), "Next.js exports static files to out"
+            return StaticSite("out", not_found="404.html"), "Next.js exports it"
         return None, ""
     if "@sveltejs/kit" in needs:
         if "@sveltejs/adapter-static" in needs:
-            return StaticSite("build"), "SvelteKit with adapter-static builds static files in build"
+            return StaticSite("build"), "SvelteKit with adapter-static builds it"
         return None, ""
     if "@angular/core" in needs:
         name = str(package.get("name", "")).rpartition("/")[2]
         directory = f"dist/{name}/browser"
-        return StaticSite(directory, fallback="index.html"), f"Angular builds files in {directory}"
+        return StaticSite(directory, fallback="index.html"), "Angular builds it"
     return None
 
 
