@@ -53,6 +53,15 @@ class DeployKey(msgspec.Struct, frozen=True):
     user: str = ""
 
 
+class ServerKey(msgspec.Struct, frozen=True):
+    """The SSH host key of a git server, as it was when this machine first met it."""
+
+    host: str
+    algorithm: str
+    fingerprint: str
+    since: str
+
+
 class DeployKeys:
     """Makes, keeps and finds keys; implements `Credentials`."""
 

@@ -146,6 +146,8 @@ ALONE: dict[str, str] = {
 COLUMNS: dict[str, tuple[str, ...]] = {
     "apps.deployments": ("number", "state", "trigger", "commit", "message", "created", "caller"),
     "apps.env.list": ("name", "value", "author", "updated_at"),
+    "apps.keys.hosts": ("host", "algorithm", "fingerprint", "since"),
+    "apps.keys.list": ("name", "kind", "site", "created_at", "created_by"),
     "apps.list": ("name", "state", "url", "host", "deployment", "updated"),
     "apps.releases": ("number", "serving", "commit", "message", "created", "caller"),
     "audit.list": ("at", "caller", "operation", "target", "outcome", "role", "kind", "address"),
@@ -179,6 +181,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns that people see of some lists, the most telling first; --json has all."""
 
 EMPTY: dict[str, str] = {
+    "apps.keys.hosts": "No SSH server of a repository was seen yet.",
+    "apps.keys.list": "There is no key. Make one: covey apps keys create NAME",
     "apps.list": "There is no app. Deploy one: covey deploy DIR",
     "env.diff": "The two are the same.",
     "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
@@ -189,6 +193,8 @@ EMPTY: dict[str, str] = {
 """What people read in the place of an empty list, where there is something to do next."""
 
 QUESTIONS: dict[str, str] = {
+    "apps.keys.forget-host": "Forget the SSH key of {}, and take its next one unseen?",
+    "apps.keys.remove": "Remove the key {} from every host of the fleet?",
     "apps.destroy": "Remove {} with its containers, images and routes?",
     "fleet.leave": "Take this machine out of its fleet?",
     "fleet.remove": "Remove {} from the fleet for good?",
@@ -200,6 +206,7 @@ QUESTIONS: dict[str, str] = {
 GROUPS: dict[str, str] = {
     "apps": "Apps that this machine builds, runs and serves.",
     "apps env": "An app's own variables.",
+    "apps keys": "The keys that open repositories.",
     "agent": "The daemon in the background.",
     "audit": "Who did what, and when.",
     "config": "The settings of this machine.",
