@@ -81,7 +81,7 @@ class Deliveries:
     def of(self, integration: str) -> list[Delivery]:
         """Return an integration's deliveries, the newest first."""
         found = [seen.delivery for _, seen in self._scan(integration) if seen.delivery is not None]
-        return sorted(found, key=lambda item: item.at, reverse=True)
+        return sorted(found, key=lambda item: (-item.at.timestamp(), item.id))
 
     async def forget(self, integration: str) -> None:
         """Remove all that is remembered of an integration."""

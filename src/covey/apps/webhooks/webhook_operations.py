@@ -37,6 +37,7 @@ _EVENTS = {
         "Pull request: Declined",
     ),
 }
+_LAST_MICROSECOND = 10**16 - 1
 
 WebhookName = Annotated[
     str,
@@ -213,8 +214,7 @@ async def list_deliveries(
 ) -> Page[Delivery]:
     """List what a forge delivered and what came of it, the newest first."""
     found = ctx.service(WebhookService).deliveries(name)
-    rows = [(f"{place:06}", item) for place, item in enumerate(found)]
-    return paginate(rows, cursor, limit)
+    return paginate([(_age_key(item), item) for item in found], cursor, limit)
 
 
 @operation(
@@ -252,6 +252,12 @@ async def rotate_webhook(
 async def remove_webhook(ctx: Context, name: WebhookName) -> Webhook:
     """Remove a webhook: what the forge delivers to it is refused from now on."""
     return _shown(await ctx.service(WebhookService).remove(name))
+
+
+def _age_key(item: Delivery) -> str:
+    """Return a key that is less the newer a delivery is, so that new ones shift no page."""
+    age = _LAST_MICROSECOND - round(item.at.timestamp() * 1_000_000)
+    return f"{age:016}/{item.id}"
 
 
 def _with_secret(service: WebhookService, item: Integration) -> WebhookSecret:
