@@ -10,11 +10,14 @@ from covey.operations.commands import build_commands
 from covey.operations.document import stale_documents, write_documents
 from covey.operations.registry import Registry
 from covey.surfaces.cli.reference import command_line_page
+from covey.wiring.app_file_page import app_file_page, app_file_schema_text
 from covey.wiring.modules import OPERATION_MODULES
 from covey.wiring.settings_page import settings_page
 
 SETTINGS_PAGE = Path("docs/reference/settings.md")
 COMMAND_LINE_PAGE = Path("docs/reference/command-line.md")
+APP_FILE_PAGE = Path("docs/reference/app-file.md")
+APP_FILE_SCHEMA = Path("docs/reference/covey.app.schema.json")
 
 
 def main() -> int:
@@ -27,6 +30,8 @@ def main() -> int:
     pages = {
         SETTINGS_PAGE: settings_page(),
         COMMAND_LINE_PAGE: command_line_page(build_commands(registry)),
+        APP_FILE_PAGE: app_file_page(),
+        APP_FILE_SCHEMA: app_file_schema_text(),
     }
     if not arguments.check:
         write_documents(registry, root)

@@ -368,7 +368,8 @@ def _directory(site: StaticSite) -> str:
 
 
 def _node_kind(app: NodeApp) -> str:
-    return f"Node {app.major} with {app.manager.value.partition('-')[0]} ({app.lock or 'package.json'})"
+    manager = app.manager.value.partition("-")[0]
+    return f"Node {app.major} with {manager} ({app.lock or 'package.json'})"
 
 
 def _unlocked(app: NodeApp) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import inspect
 
 from covey.apps.config.checks import find_problems, find_warnings
-from covey.apps.config.forms import form_of
 from covey.apps.config.load import AppFile
 from covey.apps.config.model import WEB, AppConfig
 from covey.apps.config.problems import invalid
@@ -21,6 +20,7 @@ from covey.apps.config.tables import (
     description,
     dotted,
     fields_of,
+    form_at,
     parse_key,
     read_tables,
     read_text,
@@ -204,7 +204,7 @@ def _values(node: inspect.Type, value: Any, path: Path) -> Iterator[tuple[Path, 
 
 
 def _told(node: inspect.Type, value: object) -> object:
-    form = form_of(msgspec.Meta(extra=node.extra)) if isinstance(node, inspect.Metadata) else None
+    form = form_at(node)
     return value if form is None or value is None else form.tell(value)
 
 

@@ -62,7 +62,7 @@ def read_text(path: Path, text: str) -> tuple[dict[str, Any], list[Problem]]:
             return {}, [_unknown(path[: position + 1], node)]
         node = found
     given: object = text
-    form = _form(node)
+    form = form_at(node)
     if form is not None:
         try:
             given = form.from_text(text)
@@ -126,6 +126,13 @@ def bare_type(node: inspect.Type) -> inspect.Type:
             return node
 
 
+def form_at(node: inspect.Type) -> Form | None:
+    """Return the form of a value; None for tables and lists."""
+    if isinstance(node, inspect.Metadata):
+        return form_of(msgspec.Meta(extra=node.extra)) or form_at(node.type)
+    return None
+
+
 def description(node: inspect.Type) -> str:
     """Return what `key` was told about a field or name."""
     found = node.extra_json_schema if isinstance(node, inspect.Metadata) else None
@@ -157,7 +164,7 @@ def _keys(node: inspect.StructType, path: Path) -> Iterator[str]:
 def _read(node: inspect.Type, value: object, path: Path, reading: Reading) -> object:
     if value is None:
         return None
-    form = _form(node)
+    form = form_at(node)
     if form is not None:
         try:
             return form.read(value)
@@ -202,7 +209,7 @@ def _read_names(
     if not isinstance(value, Mapping):
         reading.bad(path, f"{show(value)} is not a table; write [{dotted(path)}]")
         return None
-    form = _form(node.key_type)
+    form = form_at(node.key_type)
     found: dict[str, Any] = {}
     for name, item in value.items():
         here = (*path, str(name))
@@ -251,12 +258,6 @@ def _unknown(path: Path, node: inspect.Type) -> Problem:
     else:
         hint = "All keys: docs/reference/app-file.md"
     return Problem(path, f"there is no key {dotted(path)}.", hint)
-
-
-def _form(node: inspect.Type) -> Form | None:
-    if isinstance(node, inspect.Metadata):
-        return form_of(msgspec.Meta(extra=node.extra)) or _form(node.type)
-    return None
 
 
 def _wants(form: Form) -> str:
