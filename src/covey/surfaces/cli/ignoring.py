@@ -112,7 +112,8 @@ def _docker(directory: Path) -> PathSpec[Pattern] | None:
                 continue
             negated, pattern = line.startswith("!"), line.lstrip("!").strip().strip("/")
             if pattern and pattern != ".":
-                patterns.append(f"{'!' if negated else ''}/{pattern}")
+                sign = "!" if negated else ""
+                patterns += [f"{sign}/{pattern}", f"{sign}/{pattern}/**"]
         if patterns:
             return PathSpec.from_lines("gitignore", patterns)
     return None
