@@ -10,6 +10,7 @@ import msgspec
 from covey.apps.config.load import AppFile
 from covey.apps.config.model import AppConfig
 from covey.apps.sources import Source
+from covey.apps.webhooks.ports import Origin
 from covey.store.api import NodeId
 
 
@@ -51,11 +52,12 @@ class DeploymentState(StrEnum):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What an app is a preview of."""
+    """What an app is a preview of: a pull request of `repository`, as `integration` told."""
 
     parent: str
     number: int
     integration: str = ""
+    repository: str = ""
 
 
 class App(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class Deployment(msgspec.Struct, frozen=True):
     of: int | None = None
     replaces: int | None = None
     job: str = ""
+    origin: Origin | None = None
     commit: str = ""
     message: str = ""
     release: Release | None = None

@@ -19,6 +19,7 @@ from covey.apps.plan import plan_routes
 from covey.apps.reconcile import Reconciler
 from covey.apps.scheduled import scheduled_job
 from covey.apps.sources import Source
+from covey.apps.webhooks.ports import Origin
 from covey.errors import ConflictError, InvalidRequestError, NotFoundError
 from covey.fleet.hosts import HostRecords
 from covey.jobs.api import NewJob
@@ -44,6 +45,7 @@ class Wanted:
     of: int | None = None
     commit: str = ""
     message: str = ""
+    origin: Origin | None = None
 
 
 class Apps:
@@ -153,6 +155,7 @@ class Apps:
             caller=wanted.caller,
             source=source,
             of=wanted.of,
+            origin=wanted.origin,
             commit=wanted.commit,
             message=wanted.message,
         )
