@@ -29,7 +29,9 @@ _decoder = msgspec.json.Decoder(LogLine)
 def lines_of(text: str) -> list[str]:
     """Split what was said into lines, and lines that are too long into parts."""
     found: list[str] = []
-    for line in _BREAKS.split(text.removesuffix("\n")):
+    # What a program wrote may hold bytes that are no text.
+    readable = text.encode(errors="replace").decode()
+    for line in _BREAKS.split(readable.removesuffix("\n")):
         found.append(line[:_LONGEST_LINE])
         found.extend(
             line[at : at + _LONGEST_LINE] for at in range(_LONGEST_LINE, len(line), _LONGEST_LINE)
@@ -42,26 +44,26 @@ class LogFiles:
 
     def __init__(self, directory: Path, limit: int) -> None:
         self.limit = limit
-        self._directory = directory
+        self.directory = directory
 
     def writer(self, job: str) -> LogWriter:
         """Return what adds to a job's log, behind what is there."""
-        return LogWriter(self._directory / job, self.limit)
+        return LogWriter(self.directory / job, self.limit)
 
     def reader(self, job: str, after: int = 0) -> LogReader:
         """Return what reads a job's log from the line behind `after` on."""
-        return LogReader(self._directory / job, after)
+        return LogReader(self.directory / job, after)
 
     def remove(self, job: str) -> None:
         """Remove a job's log."""
-        shutil.rmtree(self._directory / job, ignore_errors=True)
+        shutil.rmtree(self.directory / job, ignore_errors=True)
 
     def jobs(self) -> list[str]:
         """Return the jobs that have a log, the one first that was written to first."""
         try:
             found = [
                 (path.stat().st_mtime, path.name)
-                for path in self._directory.iterdir()
+                for path in self.directory.iterdir()
                 if _JOB.fullmatch(path.name)
             ]
         except OSError:
@@ -71,9 +73,9 @@ class LogFiles:
     def size(self, job: str) -> int:
         """Return the bytes that a job's log takes."""
         total = 0
-        for start in _starts(self._directory / job):
+        for start in _starts(self.directory / job):
             with contextlib.suppress(OSError):
-                total += _path(self._directory / job, start).stat().st_size
+                total += _path(self.directory / job, start).stat().st_size
         return total
 
 
@@ -130,7 +132,8 @@ class LogWriter:
     def _begin(self, number: int) -> None:
         self.close()
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self._directory.parent, self._directory):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = _path(self._directory, number)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._written = 0

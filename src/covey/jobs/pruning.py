@@ -50,10 +50,12 @@ class Pruning:
         """Begin to prune, beside all else, if it is time."""
         if self._now() < self.next_due:
             return
-        self.next_due = self._now() + _EVERY
         self._ended = 0
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        if self._task is not None:
+            self.next_due = self._now() + _FIRST
+            return
+        self.next_due = self._now() + _EVERY
+        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """End a pruning that is under way."""
