@@ -27,11 +27,11 @@ from covey.engines.containers.build import build_over_api
 from covey.engines.containers.commands import Command, create_command
 from covey.engines.containers.container_documents import container_state, to_create
 from covey.engines.containers.copying import copy_directory
-from covey.engines.containers.failures import doing, is_missing
+from covey.engines.containers.failures import does_not_run, doing, is_missing
 from covey.engines.containers.host_limits import Facts
 from covey.engines.containers.image_documents import split_tag
 from covey.engines.containers.streams import container_events, container_logs
-from covey.errors import NotFoundError
+from covey.errors import ConflictError
 from covey.paths import Paths
 from covey.settings_hosting import AppsSettings
 
@@ -39,7 +39,6 @@ _log = logging.getLogger(__name__)
 
 _STOP_EXTRA_S = 60.0
 _LOOKING_AT_ONCE = 8
-_CONFLICT = 409
 _PAUSE_S = 0.2
 
 
@@ -145,7 +144,7 @@ class ApiContainerEngine:
             try:
                 await api.call("POST", f"/containers/{container}/kill", {"signal": signal})
             except RefusalError as error:
-                if error.status != _CONFLICT:
+                if not does_not_run(error):
                     raise
 
     async def remove(self, container: str) -> None:
@@ -223,9 +222,9 @@ class ApiContainerEngine:
         with doing(f"measure the container {container}"):
             query = {"stream": False, "one-shot": True}
             told = await api.call("GET", f"/containers/{container}/stats", query)
-        memory = told.get("memory_stats") or {}
+        memory = (told or {}).get("memory_stats") or {}
         if "usage" not in memory:
-            raise NotFoundError(f"The container {container} does not run.")
+            raise ConflictError(f"The container {container} does not run.")
         cache = (memory.get("stats") or {}).get("inactive_file", 0)
         return Usage(
             cpu_seconds=told["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,

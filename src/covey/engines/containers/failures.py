@@ -12,7 +12,15 @@ _BAD_REQUEST = 400
 _NOT_FOUND = 404
 _CONFLICT = 409
 _LIMITS = ("error setting rlimit", "cgroup")
-_IN_USE = ("in use", "being used", "has dependent", "dependent child", "active endpoints")
+_STATES = ("state improper", "is not running")
+_IN_USE = (
+    "in use",
+    "force removal",
+    "being used",
+    "has dependent",
+    "dependent child",
+    "active endpoints",
+)
 
 
 @contextmanager
@@ -29,7 +37,7 @@ def explained(what: str, error: RefusalError) -> CoveyError:
     message = f"The container engine could not {what}: {error.message}"
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
-    if error.status == _CONFLICT or is_in_use(error) or is_taken(error):
+    if any(reason(error) for reason in (does_not_run, is_in_use, is_taken)):
         return ConflictError(message)
     if any(word in error.message for word in _LIMITS):
         return CoveyError(
@@ -45,6 +53,11 @@ def explained(what: str, error: RefusalError) -> CoveyError:
 def is_missing(error: RefusalError) -> bool:
     """Tell whether the thing does not exist (Podman says so with status 500 at times)."""
     return error.status == _NOT_FOUND or "no such" in error.message.lower()
+
+
+def does_not_run(error: RefusalError) -> bool:
+    """Tell whether the container is in another state than the request needs."""
+    return error.status == _CONFLICT or any(word in error.message for word in _STATES)
 
 
 def is_in_use(error: RefusalError) -> bool:
