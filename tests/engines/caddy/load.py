@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ class Load:
     port: int
     host: str
     path: str = "/"
+    tls: ssl.SSLContext | None = None
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
@@ -35,7 +37,11 @@ class Load:
     async def keep_alive(self) -> None:
         """One connection for as long as the server keeps it."""
         while not self.stopped:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                reader, writer = await self._connect()
+            except OSError as error:
+                self.failures.append(f"connect: {error!r}")
+                return
             open_ = True
             while open_ and not self.stopped:
                 open_ = await self._once(reader, writer, close=False)
@@ -45,12 +51,18 @@ class Load:
         """A connection for each request."""
         while not self.stopped:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await self._connect()
             except OSError as error:
                 self.failures.append(f"connect: {error!r}")
                 return
             await self._once(reader, writer, close=True)
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        name = None if self.tls is None else self.host
+        return await asyncio.open_connection(
+            "127.0.0.1", self.port, ssl=self.tls, server_hostname=name
+        )
 
     async def _once(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, close: bool
@@ -72,9 +84,16 @@ class Load:
 
 
 @asynccontextmanager
-async def load(port: int, host: str, *, path: str = "/", clients: int = 6) -> AsyncIterator[Load]:
+async def load(
+    port: int,
+    host: str,
+    *,
+    path: str = "/",
+    clients: int = 6,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Load]:
     """So many clients of either kind; at the end none of their requests may have failed."""
-    made = Load(port, host, path)
+    made = Load(port, host, path, tls)
     kinds = (made.keep_alive, made.new_each_time)
     tasks = [asyncio.create_task(kind()) for kind in kinds for _ in range(clients)]
     try:

@@ -34,6 +34,8 @@ def run_in_app(session: Session, node: Node) -> click.Command:
     def start(app: str, words: tuple[str, ...], **given: Any) -> None:
         if session.target.several:
             raise InvalidRequestError("The command runs on one host.", hint="Name one: --host NAME")
+        # Behind a first word click leaves the dashes in.
+        words = words[1:] if words[:1] == ("--",) else words
         tty = given["tty"] or (not words and sys.stdin.isatty())
         arguments: dict[str, Any] = {"argv": list(words), "tty": tty}
         if has_process:

@@ -12,6 +12,7 @@ import click
 
 from covey.errors import CoveyError, InvalidRequestError
 from covey.surfaces.cli.deployment_follow import DeploymentFailedError, follow, served
+from covey.surfaces.cli.env_set import read_assignments
 from covey.surfaces.cli.operation_command import DescribedCommand, describe_command
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.tree import Node
@@ -86,6 +87,41 @@ def rollout(session: Session, node: Node) -> click.Command:
         command,
         start,
         more=[click.Option(["-d", "--detach"], is_flag=True, help="Do not wait for its end.")],
+    )
+
+
+def set_env(session: Session, node: Node) -> click.Command:
+    """Make `covey apps env set`: several variables, and one deployment for all of them."""
+    command = session.described(node)
+
+    def start(
+        values: dict[str, Any], assignments: tuple[str, ...], *, stdin: bool, detach: bool
+    ) -> None:
+        pairs = read_assignments(assignments, stdin=stdin, keep_newline=False)
+        started = None
+        for position, (name, value) in enumerate(pairs, 1):
+            later = {} if position == len(pairs) else {"no_restart": True}
+            sent = {**values, **later, "name": name, "value": value.reveal()}
+            started = session.client.run(command, sent)
+        _finish(session, started, detach=detach)
+
+    return describe_command(
+        command,
+        start,
+        leave_out=frozenset({"name", "value"}),
+        more=[
+            click.Argument(["assignments"], nargs=-1, required=True, metavar="NAME[=VALUE]…"),
+            click.Option(["--stdin"], is_flag=True, help="Read the value from standard input."),
+            click.Option(["-d", "--detach"], is_flag=True, help="Do not wait for its end."),
+        ],
+        arguments=[
+            ("APP", "The app's name."),
+            (
+                "NAME[=VALUE]…",
+                "A NAME alone takes its value from standard input or a hidden prompt.",
+            ),
+        ],
+        examples=("apps env set shop LEVEL=debug --plain", "apps env set shop TOKEN < token.txt"),
     )
 
 

@@ -76,7 +76,7 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
 
 FRONT_ENDS: dict[str, LocalCommand] = {
     "apps.deploy": LocalCommand("deploy_commands:rollout", "Deploy an app from its source."),
-    "apps.env.set": LocalCommand("deploy_commands:rollout", "Set a variable of an app."),
+    "apps.env.set": LocalCommand("deploy_commands:set_env", "Set variables of an app."),
     "apps.env.unset": LocalCommand("deploy_commands:rollout", "Remove a variable of an app."),
     "apps.exec": LocalCommand("app_commands:run_in_app", "Run a command in an app's container."),
     "apps.restart": LocalCommand("deploy_commands:rollout", "Exchange an app's containers."),
@@ -205,6 +205,7 @@ QUESTIONS: dict[str, str] = {
 
 GROUPS: dict[str, str] = {
     "apps": "Apps that this machine builds, runs and serves.",
+    "webhooks": "What GitHub, GitLab, Gitea and Bitbucket deliver to this machine.",
     "apps env": "An app's own variables.",
     "apps keys": "The keys that open repositories.",
     "agent": "The daemon in the background.",
