@@ -108,4 +108,10 @@ ACCESS = {
     "tunnel.accept": "operator",
     "tunnel.listen": "operator",
     "tunnel.open": "operator",
+    "webhooks.create": "operator",
+    "webhooks.deliveries": "developer",
+    "webhooks.list": "viewer",
+    "webhooks.remove": "operator",
+    "webhooks.rotate": "operator",
+    "webhooks.show": "viewer",
 }

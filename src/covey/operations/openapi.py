@@ -11,6 +11,7 @@ from covey.operations.command_document import Command
 from covey.operations.commands import command_of, plain
 from covey.operations.dispatch import HostResult
 from covey.operations.openapi_errors import ERROR_SCHEMA, error_responses, statuses_of
+from covey.operations.openapi_webhooks import webhook_paths
 from covey.operations.patterns import plain_patterns
 from covey.operations.registry import Operation, Registry
 from covey.operations.signature import Location, Parameter
@@ -36,6 +37,7 @@ DOMAINS = {
     "peers": "The connections to other members.",
     "sync": "Replication with other members.",
     "token": "Tokens for programs that call the API.",
+    "webhooks": "Deliveries of forges, and what they cause here.",
 }
 """What each domain is about; one without a line here has none."""
 
@@ -84,6 +86,8 @@ def build_openapi(registry: Registry) -> Schema:
         entry = _entry(item, schemas)
         paths.setdefault(item.route.path, {})[item.route.method.lower()] = entry
     paths |= _pages()
+    for path, entries in webhook_paths().items():
+        paths.setdefault(path, {}).update(entries)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from covey.apps.webhooks.reception import Reception
 from covey.engines.rendered_env import RenderedDirectory
 from covey.engines.sqlite.audit_storage import SqliteAudit
 from covey.errors import ConflictError, CoveyError, StorageError
@@ -188,6 +189,7 @@ class Daemon:
             extra_routes=peer_routes(
                 port, lambda scope: connection_of(dict(scope)).certificate, wire_of
             ),
+            webhooks=lambda: self._frame.services.get(Reception),
         )
 
     def _offer(self) -> None:

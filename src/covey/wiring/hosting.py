@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from covey.apps.host_keys import KnownHosts
 from covey.apps.keys import DeployKeys
 from covey.apps.output import AppOutput
@@ -20,6 +22,7 @@ from covey.wiring.apps import AppNode, NodeApps
 from covey.wiring.jobs import make_jobs
 from covey.wiring.proxy import make_routes
 from covey.wiring.sources import make_sources
+from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks
 
 HOSTING_SERVICES: tuple[type, ...] = (
     JobEngine,
@@ -30,6 +33,7 @@ HOSTING_SERVICES: tuple[type, ...] = (
     Apps,
     Sessions,
     AppOutput,
+    *WEBHOOK_SERVICES,
 )
 """What operations find here; a relay has none of it."""
 
@@ -45,6 +49,7 @@ class NodeHosting:
         database: Database,
         local: LocalState,
         node: AppNode,
+        addresses: Callable[[], Sequence[str]],
     ) -> None:
         self._services = services
         self.jobs = make_jobs(paths, settings, database)
@@ -54,6 +59,7 @@ class NodeHosting:
         self.apps = NodeApps(
             paths, settings, node, self.jobs, engine, self.routes, self.sources.fetcher
         )
+        self.webhooks = NodeWebhooks(local, self.jobs, self.apps, addresses)
 
     async def start(self) -> None:
         """Serve what was served before, go on with what was broken off, look after the rest."""
@@ -65,11 +71,13 @@ class NodeHosting:
         await self.routes.start()
         await self.jobs.start()
         self.apps.start(self._services)
+        await self.webhooks.start(self._services)
 
     async def stop(self) -> None:
         """Break off the jobs, which are resumed later; containers and the proxy go on serving."""
         for kind in HOSTING_SERVICES:
             self._services.withdraw(kind)
+        await self.webhooks.stop(self._services)
         await self.apps.stop()
         await self.jobs.stop()
         await self.routes.stop()

@@ -11,6 +11,7 @@ from covey.apps import (
     upload_operations,
 )
 from covey.apps import env_operations as app_env_operations
+from covey.apps.webhooks import webhook_operations
 from covey.env import exchange_operations
 from covey.env import operations as env_operations
 from covey.fleet import (
@@ -38,4 +39,5 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     app_env_operations,
     upload_operations,
     key_operations,
+    webhook_operations,
 )

@@ -163,6 +163,7 @@ class OpenNode:
                     self.env,
                     HostRecords(self.store.records),
                 ),
+                self.own_addresses,
             )
         )
         self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from covey.apps.webhook_deployments import StatusReports, WebhookDeployments
 from covey.apps.webhooks.deliveries import Deliveries
 from covey.apps.webhooks.integrations import Integrations
-from covey.apps.webhooks.ports import CommitStatus, Deployer, ForgeAccess, PullState
+from covey.apps.webhooks.ports import CommitStatus, ForgeAccess, PullState
 from covey.apps.webhooks.previews import PreviewUpkeep
 from covey.apps.webhooks.reception import Reception
 from covey.apps.webhooks.service import WebhookService
@@ -15,6 +16,7 @@ from covey.apps.webhooks.statuses import CommitStatuses
 from covey.jobs.engine import JobEngine
 from covey.operations.context import Services
 from covey.store.ports import LocalState
+from covey.wiring.apps import NodeApps
 
 if TYPE_CHECKING:
     from covey.engines.forges import Forges
@@ -57,19 +59,22 @@ class NodeWebhooks:
         self,
         local: LocalState,
         jobs: JobEngine,
-        deployer: Deployer,
+        apps: NodeApps,
         addresses: Callable[[], Sequence[str]],
     ) -> None:
         forges = ForgesOnDemand()
         integrations = Integrations(local)
         deliveries = Deliveries(local)
+        deployer = WebhookDeployments(apps.apps, jobs)
+        statuses = CommitStatuses(jobs, integrations, forges)
         self._jobs = jobs
         self._upkeep = PreviewUpkeep(deployer, integrations, deliveries, forges)
         self._reception = Reception(integrations, deliveries, deployer)
         self._service = WebhookService(integrations, deliveries, self._schedule, addresses)
-        self.statuses = CommitStatuses(jobs, integrations, forges)
-        jobs.register(self.statuses.job_kind())
-        jobs.register(self._upkeep.job_kind())
+        self._reports = StatusReports(statuses, lambda name: _url_of(apps, name))
+        apps.subscribe(self._reports.changed)
+        for kind in (statuses.job_kind(), self._upkeep.job_kind(), *deployer.job_kinds()):
+            jobs.register(kind)
 
     async def start(self, services: Services) -> None:
         """Offer the services; the jobs are started already."""
@@ -77,10 +82,16 @@ class NodeWebhooks:
         services.provide(WebhookService, self._service)
         await self._schedule()
 
-    def stop(self, services: Services) -> None:
-        """Take the services back."""
+    async def stop(self, services: Services) -> None:
+        """Take the services back, before the jobs are stopped."""
         for kind in WEBHOOK_SERVICES:
             services.withdraw(kind)
+        await self._reports.close()
 
     async def _schedule(self) -> None:
         await self._upkeep.schedule(self._jobs)
+
+
+def _url_of(apps: NodeApps, name: str) -> str:
+    app = apps.apps.records.find(name)
+    return "" if app is None else next(iter(apps.apps.urls(app)), "")

@@ -87,10 +87,13 @@ class RecordingDeployer:
             request.origin.repository,
             self._clock(),
         )
-        return self._number(request.name, request.origin.unique)
+        if request.origin.unique:
+            self._by_unique[request.origin.unique] = request.name
+        return request.name
 
     async def close_preview(self, parent: str, number: int, caller: str) -> bool:
-        await self._begin(parent)
+        if self.failure is not None:
+            raise self.failure
         if self.held.pop((parent, number), None) is None:
             return False
         self.closed.append((parent, number, caller))

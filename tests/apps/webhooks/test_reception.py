@@ -305,8 +305,8 @@ def test_several_refs_of_one_push():
 @pytest.mark.parametrize("forge", FORGES)
 def test_the_life_of_a_preview(forge: str):
     scene = made(forge, previews=True)
-    assert send(scene, delivery(forge, OPENED[forge]), forge).deployments == ("shop-pr-7/1",)
-    assert send(scene, delivery(forge, UPDATED[forge]), forge).deployments == ("shop-pr-7/2",)
+    assert send(scene, delivery(forge, OPENED[forge]), forge).deployments == ("shop-pr-7",)
+    assert send(scene, delivery(forge, UPDATED[forge]), forge).deployments == ("shop-pr-7",)
     first, second = scene.deployer.opened
     assert (first.parent, first.name, first.number) == ("shop", "shop-pr-7", 7)
     assert (second.ref, second.from_fork, second.title) == ("umbrellas", False, "Sell umbrellas")

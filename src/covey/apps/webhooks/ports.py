@@ -30,11 +30,13 @@ class FedApp:
     """An app of this node that webhooks can deploy, as far as they must know it.
 
     `url` is its git repository's address, `ref` the branch that it follows or "" for the default.
+    `previews` says that its own file asks for previews.
     """
 
     name: str
     url: str = ""
     ref: str = ""
+    previews: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Deployer(Protocol):
         ...
 
     async def open_preview(self, request: PreviewRequest) -> str:
-        """Queue a preview's deployment, and return its id."""
+        """Queue a preview's deployment, and return the preview's name."""
         ...
 
     async def close_preview(self, parent: str, number: int, caller: str) -> bool:

@@ -80,9 +80,8 @@ class PreviewUpkeep:
         return JobKind(_KIND, self._run, timeout_s=1800.0, at_once=1)
 
     async def schedule(self, jobs: Jobs) -> None:
-        """Have it run daily while an integration makes previews, or there are any."""
-        wanted = any(item.options.previews for item in self._integrations.all())
-        if not wanted and not self._deployer.previews():
+        """Have it run daily while there is a webhook that may make previews, or a preview."""
+        if not self._integrations.all() and not self._deployer.previews():
             await jobs.remove_schedule(_KIND)
             return
         job = NewJob(
@@ -98,8 +97,10 @@ class PreviewUpkeep:
     async def reconcile(self) -> list[PreviewApp]:
         """Remove what is over, and return it."""
         removed = []
+        parents = {app.name for app in self._deployer.apps()}
         for preview in self._deployer.previews():
-            state = await self._state_of(preview)
+            orphan = preview.parent not in parents
+            state = PullState.CLOSED if orphan else await self._state_of(preview)
             if is_over(preview, state, self._clock()) and await self._deployer.close_preview(
                 preview.parent, preview.number, _CALLER
             ):

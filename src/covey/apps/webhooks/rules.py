@@ -170,7 +170,7 @@ def _release(event: Release, options: Options) -> Decision:
 def _pull(event: PullRequest, options: Options, app: FedApp) -> Decision:
     if event.action is PullAction.CLOSED:
         return ClosePreview(event.number)
-    if not options.previews:
+    if not (options.previews or app.previews):
         return Skip("previews are off")
     if event.from_fork and not options.forks:
         return Skip("it comes from a fork: its code would run with the preview's variables")

@@ -200,6 +200,7 @@ QUESTIONS: dict[str, str] = {
     "fleet.remove": "Remove {} from the fleet for good?",
     "node.allow-writes": "Let this node write, though it may repeat numbers of lost entries?",
     "token.revoke": "Revoke the token {}?",
+    "webhooks.remove": "Remove the webhook {}?",
 }
 """What people are asked before something is destroyed; `{}` is the target."""
 
