@@ -7,6 +7,8 @@ from pathlib import Path
 
 from covey.apps.routing.service import RoutesService
 from covey.apps.routing.tls import TlsAbilities
+from covey.engines.acme.account import AcmeAccount
+from covey.engines.acme.certificates import DnsCertificates
 from covey.engines.caddy.config import CaddyOptions
 from covey.engines.caddy.engine import CaddyProxy
 from covey.engines.caddy.passwords import CaddyPasswords
@@ -35,6 +37,16 @@ def make_routes(paths: Paths, settings: Settings, local: LocalState) -> RoutesSe
         acme_roots=proxy.acme_roots,
         access_log_bytes=proxy.access_log_bytes,
     )
+    issued = None
+    if proxy.dns_hook:
+        account = AcmeAccount(
+            proxy.acme_directory,
+            proxy.acme_email,
+            proxy.acme_roots,
+            data / "dns" / "account.key",
+            proxy.dns_hook,
+        )
+        issued = DnsCertificates(account, data / "dns")
     return RoutesService(
         local,
         CaddyProxy(options, CaddyPaths(run_dir, data, logs)),
@@ -42,4 +54,5 @@ def make_routes(paths: Paths, settings: Settings, local: LocalState) -> RoutesSe
         TlsAbilities(
             serves_http=bool(proxy.http), serves_https=bool(proxy.https), dns=bool(proxy.dns_hook)
         ),
+        issued,
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from covey.apps.routing.ports import IssuedCertificates
 from covey.apps.routing.service import RoutesService
 from covey.apps.routing.tls import TlsAbilities
 from covey.engines.caddy import process
@@ -61,6 +63,7 @@ class Home:
     https: int = field(default_factory=free_port)
     local: LocalDict = field(default_factory=LocalDict)
     extra: dict[str, object] = field(default_factory=dict)
+    issued: IssuedCertificates | None = None
 
     @property
     def paths(self) -> CaddyPaths:
@@ -83,8 +86,12 @@ class Home:
         """A service as a fresh daemon makes it."""
         options = self.options
         engine = CaddyProxy(options, self.paths)
-        abilities = TlsAbilities(serves_http=bool(options.http), serves_https=bool(options.https))
-        return RoutesService(self.local, engine, CaddyPasswords(), abilities)
+        abilities = TlsAbilities(
+            serves_http=bool(options.http),
+            serves_https=bool(options.https),
+            dns=self.issued is not None,
+        )
+        return RoutesService(self.local, engine, CaddyPasswords(), abilities, self.issued)
 
     def pid(self) -> int | None:
         record = process.read_record(self.paths)
@@ -97,10 +104,12 @@ class Home:
 
 
 @asynccontextmanager
-async def proxy(**extra: object) -> AsyncIterator[tuple[RoutesService, Home]]:
+async def proxy(
+    issued: IssuedCertificates | None = None, **extra: object
+) -> AsyncIterator[tuple[RoutesService, Home]]:
     """A started service; at the end its Caddy is gone, with its files."""
     root = Path(tempfile.mkdtemp(prefix="cp-"))
-    home = Home(root, extra=extra)
+    home = Home(root, extra=extra, issued=issued)
     routes = home.service()
     try:
         await routes.start()
@@ -119,10 +128,20 @@ class Answered:
 
 
 async def ask(
-    port: int, host: str, path: str = "/", *, method: str = "GET", body: bytes = b"", **headers: str
+    port: int,
+    host: str,
+    path: str = "/",
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    trust: ssl.SSLContext | None = None,
+    **headers: str,
 ) -> Answered:
     """One request on a connection of its own, without any repetition."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    name = None if trust is None else host
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=trust, server_hostname=name
+    )
     try:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

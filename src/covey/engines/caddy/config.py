@@ -41,6 +41,7 @@ class CaddyOptions:
     acme_email: str = ""
     acme_roots: str = ""
     access_log_bytes: int = 32 << 20
+    renewal_check_s: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,10 @@ def _tls(plan: ProxyPlan, options: CaddyOptions, listening: Listening) -> dict[s
         ]
     tls: dict[str, Any] = {}
     if policies:
-        tls["automation"] = {"policies": policies}
+        tls["automation"] = {
+            "policies": policies,
+            "renew_interval": f"{options.renewal_check_s}s",
+        }
     if certificates:
         tls["certificates"] = certificates
     return tls
