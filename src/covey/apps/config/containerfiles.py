@@ -30,7 +30,10 @@ IGNORED = (
 )
 """What a generated Containerfile must not copy; lines as in .dockerignore."""
 
-_NO_ROOT_ID = 10001
+# The programs that add users differ between distributions; the files do not.
+_ADD_USER = (
+    "RUN echo app:x:10001:10001::/app:/bin/sh >> /etc/passwd && echo app:x:10001: >> /etc/group"
+)
 
 
 def python_containerfile(app: PythonApp, config: AppConfig, summary: str) -> str:
@@ -45,12 +48,12 @@ def python_containerfile(app: PythonApp, config: AppConfig, summary: str) -> str
             PIP_DISABLE_PIP_VERSION_CHECK="1",
             PIP_NO_CACHE_DIR="1",
             **_INSTALLER_ENV.get(app.installer, {}),
-            VIRTUAL_ENV="/venv",
-            PATH="/venv/bin:$PATH",
         ),
         *_args(config),
+        *_tool(app),
+        "RUN python -m venv --without-pip /venv",
+        *_env(VIRTUAL_ENV="/venv", PIP_PYTHON="/venv/bin/python", PATH="/venv/bin:$PATH"),
         "WORKDIR /app",
-        "RUN python -m venv /venv",
         *_python_dependencies(app, run),
         *([run(_pip(app, f"install {' '.join(app.extra)}"))] if app.extra else []),
         *([] if app.local else ["COPY . ."]),
@@ -66,7 +69,7 @@ def python_containerfile(app: PythonApp, config: AppConfig, summary: str) -> str
             f"{' '.join(app.native)} && rm -rf /var/lib/apt/lists/*"
         )
     lines += [
-        f"RUN useradd --system --uid {_NO_ROOT_ID} --create-home app",
+        _ADD_USER,
         *_env(
             PYTHONUNBUFFERED="1",
             PYTHONDONTWRITEBYTECODE="1",
@@ -139,12 +142,12 @@ def go_containerfile(app: GoApp, config: AppConfig, summary: str) -> str:
         run("mkdir /out && " + _go_build(app, packages)),
         "",
         "FROM docker.io/library/alpine:3",
-        f"RUN adduser -S -D -u {_NO_ROOT_ID} app",
+        _ADD_USER,
         *_env(ZONEINFO="/usr/local/lib/zoneinfo.zip", PORT=str(config.port or PORT)),
         "WORKDIR /app",
         "COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/local/lib/zoneinfo.zip",
         "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/",
-        "COPY --from=build --chown=app /app /app",
+        "COPY --from=build --chown=app:app /app /app",
         "COPY --from=build /out/ /usr/local/bin/",
         *_volumes(config, "app"),
         "USER app",
@@ -166,6 +169,13 @@ def command_containerfile(config: AppConfig, summary: str) -> str:
             run(config.build.command or "true"),
         ]
     )
+
+
+def own_containerfile(text: str) -> str:
+    """Return a generated Containerfile as its user's own."""
+    what = text.partition("\n")[0].removeprefix("# Written by Covey: ")
+    rest = text.removeprefix(HEADER.format(summary=what))
+    return f"# Begun by Covey: {what}\n# It is built as it stands; change it as you like.\n{rest}"
 
 
 class _Run:
@@ -211,25 +221,27 @@ _NODE_PRUNE = {
 }
 
 
+def _tool(app: PythonApp) -> list[str]:
+    """Install what installs, outside of /venv, which is all that the image gets."""
+    tool = _TOOLS.get(app.installer)
+    return [f"RUN pip install {tool}"] if tool else []
+
+
 def _python_dependencies(app: PythonApp, run: _Run) -> list[str]:
     files = [name for name in app.first if not name.endswith("/")]
     copies = [f"COPY {' '.join(files)} ./"] if files else []
     copies += [f"COPY {name} ./{name}" for name in app.first if name.endswith("/")]
-    tool = _TOOLS.get(app.installer)
-    # The tool stays out of /venv, which is all that the image gets.
-    install = [f"RUN /usr/local/bin/python -m pip install {tool}"] if tool else []
     match app.installer:
         case Installer.UV:
             return [
-                *install,
                 *(["COPY . ."] if app.local else copies),
                 run("uv sync --locked --no-dev --no-install-project --no-install-workspace"),
             ]
         case Installer.POETRY:
-            return [*install, *copies, run("poetry install --only main --no-root")]
+            return [*copies, run("poetry install --only main --no-root")]
         case Installer.PIPENV:
             locked = "install --deploy" if "Pipfile.lock" in app.first else "install --skip-lock"
-            return [*install, *copies, run(f"pipenv {locked}")]
+            return [*copies, run(f"pipenv {locked}")]
         case Installer.REQUIREMENTS:
             before = ["COPY . ."] if app.local else copies
             return [*before, run("pip install -r requirements.txt")]

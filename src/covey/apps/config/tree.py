@@ -65,6 +65,16 @@ class SourceTree:
         return directory == "." or any(name.startswith(f"{directory}/") for name in self.names)
 
 
+def seen(name: str) -> bool:
+    """Whether `read_tree` would look at a file of that path."""
+    *directories, _ = parts = name.split("/")
+    return (
+        len(parts) <= _DEPTH
+        and all(part not in {"", ".", ".."} for part in parts)
+        and not any(part in _PASSED_OVER or part.startswith(".") for part in directories)
+    )
+
+
 def wanted_texts(names: Iterable[str]) -> tuple[str, ...]:
     """Return which of the files detection reads: never `.env`."""
     found = sorted(name for name in names if name in _TOP or _PATTERNS.fullmatch(name))
