@@ -1,0 +1,264 @@
+"""The repositories that this node serves for its apps: a push to an app's branch deploys it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from covey.apps.names import check_app_name
+from covey.apps.pkt_line import (
+    FLUSH,
+    NO_COMMIT,
+    PACK,
+    PROGRESS,
+    CommandReader,
+    PacketReader,
+    PushRequest,
+    RefUpdate,
+    accepted,
+    banded,
+    packet,
+    rejected,
+)
+from covey.errors import CoveyError
+
+_HEADS = "refs/heads/"
+_KEPT = "refs/covey/commits/"
+_ALIVE_S = 10.0
+_log = logging.getLogger("covey.apps")
+
+
+class GitService(StrEnum):
+    """What a client asks of a repository."""
+
+    PULL = "git-upload-pack"
+    PUSH = "git-receive-pack"
+
+
+class GitPart(msgspec.Struct, frozen=True):
+    """The next bytes of a conversation in git's protocol."""
+
+    data: bytes
+
+
+class GitHost(Protocol):
+    """Git itself, on bare repositories of this machine. Raises `CoveyError`."""
+
+    async def make(self, repository: Path) -> None:
+        """Make a repository if it is not there."""
+        ...
+
+    async def advertise(self, repository: Path, service: GitService, protocol: str) -> bytes:
+        """Return what a repository has, as a service begins."""
+        ...
+
+    def talk(
+        self, repository: Path, service: GitService, protocol: str, given: AsyncIterator[bytes]
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Run a service over what the client sends; leaving ends it."""
+        ...
+
+    async def set_ref(self, repository: Path, ref: str, new: str, old: str | None) -> bool:
+        """Set or (for `NO_COMMIT`) remove a ref; False if it is no longer at `old`."""
+        ...
+
+    async def set_head(self, repository: Path, ref: str) -> None:
+        """Say which branch is checked out by a clone."""
+        ...
+
+    async def message(self, repository: Path, commit: str) -> str:
+        """Return a commit's message."""
+        ...
+
+
+class PushTarget(Protocol):
+    """What a push is for."""
+
+    def check(self, app: str) -> None:
+        """Raise `NotFoundError` or `ElsewhereError` unless the app is one of this node."""
+        ...
+
+    def deploys(self, app: str, branch: str) -> bool:
+        """Whether a push to a branch deploys the app."""
+        ...
+
+    def pushed(
+        self, app: str, branch: str, commit: str, message: str, caller: str
+    ) -> AsyncGenerator[str, None]:
+        """Deploy a commit: yields the lines of its log until it serves.
+
+        Raises `CoveyError` if it does not.
+        """
+        ...
+
+
+class _Following:
+    """A deployment that goes on whether or not the client still listens."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self.failure: CoveyError | None = None
+
+
+class Pushes:
+    """Serves fetches and pushes; the branch of a deployment that fails stays where it was."""
+
+    def __init__(self, directory: Path, host: GitHost, target: PushTarget) -> None:
+        self._directory = directory
+        self._host = host
+        self._target = target
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def advertise(self, app: str, service: GitService, protocol: str) -> bytes:
+        """Return the answer to `info/refs` (gitprotocol-http)."""
+        repository = await self._repository(app)
+        head = packet(f"# service={service}\n".encode()) + FLUSH
+        return head + await self._host.advertise(repository, service, protocol)
+
+    async def pull(
+        self, app: str, protocol: str, given: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """Answer one request of a fetch."""
+        repository = await self._repository(app)
+        async with self._host.talk(repository, GitService.PULL, protocol, given) as answer:
+            async for data in answer:
+                yield data
+
+    async def push(
+        self, app: str, protocol: str, given: AsyncIterator[bytes], caller: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Take a push; its deployment's log comes as progress, its end with the report."""
+        repository = await self._repository(app)
+        request, passed_on = await _commands(given)
+        report = bytearray()
+        async with self._host.talk(repository, GitService.PUSH, protocol, passed_on) as answer:
+            async for data in _progress(answer, request, report):
+                yield data
+        update = self._deployed(app, request, bytes(report))
+        if update is not None:
+            following = await self._begin(app, repository, update, caller)
+            async for data in _shown(following):
+                if request.banded:
+                    yield data
+            if following.failure is not None:
+                report[:] = rejected(bytes(report), update.ref, "the deployment failed")
+        if request.banded:
+            yield banded(PACK, bytes(report)) + FLUSH if report else FLUSH
+        elif report:
+            yield bytes(report)
+
+    def forget(self, app: str) -> None:
+        """Remove an app's repository."""
+        shutil.rmtree(self._path(app), ignore_errors=True)
+
+    async def stop(self) -> None:
+        """Follow deployments no more; they go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _path(self, app: str) -> Path:
+        return self._directory / f"{check_app_name(app)}.git"
+
+    async def _repository(self, app: str) -> Path:
+        self._target.check(app)
+        path = self._path(app)
+        await self._host.make(path)
+        return path
+
+    def _deployed(self, app: str, request: PushRequest, report: bytes) -> RefUpdate | None:
+        """Return the update that is to be deployed, if it was accepted."""
+        for update in request.updates:
+            if not update.ref.startswith(_HEADS) or update.new == NO_COMMIT:
+                continue
+            branch = update.ref.removeprefix(_HEADS)
+            if self._target.deploys(app, branch) and accepted(report, update.ref):
+                return update
+        return None
+
+    async def _begin(
+        self, app: str, repository: Path, update: RefUpdate, caller: str
+    ) -> _Following:
+        # A commit that was deployed stays, whatever becomes of its branch.
+        await self._host.set_ref(repository, f"{_KEPT}{update.new}", update.new, None)
+        await self._host.set_head(repository, update.ref)
+        following = _Following()
+        task = asyncio.create_task(self._follow(app, repository, update, caller, following))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return following
+
+    async def _follow(
+        self, app: str, repository: Path, update: RefUpdate, caller: str, following: _Following
+    ) -> None:
+        try:
+            message = await self._host.message(repository, update.new)
+            branch = update.ref.removeprefix(_HEADS)
+            deploying = self._target.pushed(app, branch, update.new, message, caller)
+            async with aclosing(deploying) as lines:
+                async for line in lines:
+                    following.lines.put_nowait(line)
+        except CoveyError as error:
+            following.failure = error
+            try:
+                await self._host.set_ref(repository, update.ref, update.old, update.new)
+            except CoveyError as second:
+                _log.warning("the branch of %s stays at a failed commit: %s", app, second)
+        finally:
+            following.lines.put_nowait(None)
+
+
+async def _commands(given: AsyncIterator[bytes]) -> tuple[PushRequest, AsyncIterator[bytes]]:
+    """Read a push's commands; returns them and the whole stream."""
+    reader = CommandReader()
+    async for data in given:
+        if reader.feed(data):
+            break
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield bytes(reader.raw)
+        async for data in given:
+            yield data
+
+    return reader.done or PushRequest((), frozenset()), whole()
+
+
+async def _progress(
+    answer: AsyncIterator[bytes], request: PushRequest, report: bytearray
+) -> AsyncIterator[bytes]:
+    """Yield what git says of its work; the report, which comes last, is kept back."""
+    reader = PacketReader()
+    async for data in answer:
+        for payload in reader.feed(data):
+            if not request.banded:
+                report += FLUSH if payload is None else packet(payload)
+            elif payload is not None and payload[:1] == bytes([PACK]):
+                report += payload[1:]
+            elif payload is not None:
+                yield packet(payload)
+
+
+async def _shown(following: _Following) -> AsyncIterator[bytes]:
+    """Yield a deployment's lines as progress, and a sign of life when it is silent for long."""
+    while True:
+        try:
+            async with asyncio.timeout(_ALIVE_S):
+                line = await following.lines.get()
+        except TimeoutError:
+            yield banded(PACK, b"")
+            continue
+        if line is None:
+            break
+        yield banded(PROGRESS, f"{line}\n".encode())
+    failure = following.failure
+    if failure is not None:
+        hint = f"\n{failure.hint}" if failure.hint else ""
+        yield banded(PROGRESS, f"\n{failure.message}{hint}\n".encode())
