@@ -92,6 +92,7 @@ async def pebble(http: int, https: int, validity_s: int = 3600) -> AsyncIterator
     }
     (root / "config.json").write_text(json.dumps({"pebble": config}))
     environ = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "20"}
+    environ["PEBBLE_AUTHZREUSE"] = "0"
     commands = (
         ["pebble", "-config", str(root / "config.json"), "-dnsserver", f"127.0.0.1:{dns}"],
         [

@@ -104,7 +104,7 @@ async def load(
         made.stopped = True
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks)
-    assert made.failures == []
+    assert made.failures == [], made.failures[:5]
 
 
 class Socket:

@@ -36,9 +36,9 @@ class _Held:
     begins: datetime
     ends: datetime
 
-    def due(self) -> float:
-        """Return when two thirds of its life are over, in seconds since the epoch."""
-        return (self.begins + (self.ends - self.begins) * 2 / 3).timestamp()
+    def due(self, share: float) -> float:
+        """Return when this share of its life is over, in seconds since the epoch."""
+        return (self.begins + (self.ends - self.begins) * share).timestamp()
 
 
 @dataclass(slots=True)
@@ -50,9 +50,15 @@ class _Delay:
 
 
 class DnsCertificates:
-    """Implements `IssuedCertificates`. Chain and key of each host are a private file."""
+    """Implements `IssuedCertificates`. Chain and key of each host are a private file.
 
-    def __init__(self, account: AcmeAccount, directory: Path) -> None:
+    `renew_after` is the share of a certificate's life after which the next one is got.
+    """
+
+    def __init__(
+        self, account: AcmeAccount, directory: Path, *, renew_after: float = 2 / 3
+    ) -> None:
+        self._renew_after = renew_after
         self._account = account
         self._directory = directory
         self._wanted: frozenset[str] = frozenset()
@@ -116,7 +122,7 @@ class DnsCertificates:
         if delay is not None:
             return delay.until
         held = self._held.get(host)
-        return 0.0 if held is None else held.due()
+        return 0.0 if held is None else held.due(self._renew_after)
 
     async def _renew(self, host: str) -> None:
         try:
