@@ -218,6 +218,8 @@ class StorageMachine(RuleBasedStateMachine):
         assert real.find(states=states, kind="build") == fake.find(states=states, kind="build")
         assert real.find(subject="app/a") == fake.find(subject="app/a")
         names = [job.id for job in jobs]
+        for name in ("gone", *names[:2]):
+            assert real.find(before=name, limit=3) == fake.find(before=name, limit=3)
         assert real.steps(names) == fake.steps(names)
         for prefix in ("", "job", "joba", "jobb", "z"):
             assert real.get(prefix, 3) == fake.get(prefix, 3)

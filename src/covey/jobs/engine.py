@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timedelta
 
 from covey.errors import ConflictError, CoveyError, LockedError, NotFoundError
@@ -104,10 +104,13 @@ class JobEngine:
         states: frozenset[JobState] = frozenset(),
         kind: str | None = None,
         subject: str | None = None,
+        before: str | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Return jobs, the newest first."""
-        found = self._storage.find(states=states, kind=kind, subject=subject, limit=limit)
+        """Return jobs, the newest first; with `before`, those older than that job."""
+        found = self._storage.find(
+            states=states, kind=kind, subject=subject, before=before, limit=limit
+        )
         return self._views(found)
 
     async def wait(self, job: str) -> Job:
@@ -160,7 +163,7 @@ class JobEngine:
 
     async def logs(
         self, job: str, *, after: int = 0, follow: bool = False
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Yield a job's log lines after a number; with `follow`, until the job has ended."""
         name = self._stored(job).id
         reader = self._logs.reader(name, after)

@@ -203,9 +203,10 @@ class JobStorage(Protocol):
         states: Collection[JobState] = (),
         kind: str | None = None,
         subject: str | None = None,
+        before: str | None = None,
         limit: int = 100,
     ) -> list[StoredJob]:
-        """Return jobs, the newest first."""
+        """Return jobs, the newest first; those older than the job `before`, if it is there."""
         ...
 
     def steps(self, jobs: Sequence[str]) -> dict[str, tuple[StoredStep, ...]]:

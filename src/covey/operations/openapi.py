@@ -33,6 +33,7 @@ DOMAINS = {
     "config": "This node's settings.",
     "env": "Environment variables that follow their owner.",
     "fleet": "The members of this fleet and its keys.",
+    "jobs": "What takes long: its steps, its log, and how to end or repeat it.",
     "node": "This node itself.",
     "peers": "The connections to other members.",
     "sync": "Replication with other members.",

@@ -210,12 +210,15 @@ class MemoryJobStorage:
         states: Collection[JobState] = (),
         kind: str | None = None,
         subject: str | None = None,
+        before: str | None = None,
         limit: int = 100,
     ) -> list[StoredJob]:
         """Return jobs, the newest first."""
+        names = list(self._jobs)
+        last = len(names) if before is None else names.index(before) if before in names else 0
         found = [
             job
-            for job in reversed(self._jobs.values())
+            for job in reversed(list(self._jobs.values())[:last])
             if (not states or job.state in states)
             and kind in {None, job.kind}
             and subject in {None, job.subject}

@@ -11,6 +11,7 @@ from covey.apps import (
     upload_operations,
 )
 from covey.apps import env_operations as app_env_operations
+from covey.apps.config import eject_operations
 from covey.apps.webhooks import webhook_operations
 from covey.env import exchange_operations
 from covey.env import operations as env_operations
@@ -21,6 +22,7 @@ from covey.fleet import (
     operations,
     token_operations,
 )
+from covey.jobs import job_operations
 from covey.remote import exec_operations, files_operations, tunnel_operations
 
 OPERATION_MODULES: tuple[ModuleType, ...] = (
@@ -34,10 +36,12 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     exec_operations,
     files_operations,
     tunnel_operations,
+    job_operations,
     app_operations,
     deployment_operations,
     app_env_operations,
     upload_operations,
     key_operations,
+    eject_operations,
     webhook_operations,
 )

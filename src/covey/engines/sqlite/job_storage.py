@@ -237,11 +237,13 @@ class SqliteJobStorage:
         states: Collection[JobState] = (),
         kind: str | None = None,
         subject: str | None = None,
+        before: str | None = None,
         limit: int = 100,
     ) -> list[StoredJob]:
         """Return jobs, the newest first."""
         conditions, values = ["TRUE"], list[object]()
-        for condition, value in (("kind = ?", kind), ("subject = ?", subject)):
+        older = "no < (SELECT no FROM job WHERE id = ?)"
+        for condition, value in (("kind = ?", kind), ("subject = ?", subject), (older, before)):
             if value is not None:
                 conditions.append(condition)
                 values.append(value)

@@ -76,6 +76,9 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
 
 FRONT_ENDS: dict[str, LocalCommand] = {
     "apps.deploy": LocalCommand("deploy_commands:rollout", "Deploy an app from its source."),
+    "apps.eject": LocalCommand(
+        "eject_command:eject", "Keep the Containerfile that an app is built by."
+    ),
     "apps.env.set": LocalCommand("deploy_commands:set_env", "Set variables of an app."),
     "apps.env.unset": LocalCommand("deploy_commands:rollout", "Remove a variable of an app."),
     "apps.exec": LocalCommand("app_commands:run_in_app", "Run a command in an app's container."),
@@ -128,6 +131,11 @@ VIEWS: dict[str, str] = {
     "fleet.set-field": "outcomes:recorded",
     "fleet.set-role": "outcomes:given_role",
     "fleet.unset-field": "outcomes:recorded",
+    "jobs.cancel": "job_views:cancelled",
+    "jobs.logs": "job_views:log_line",
+    "jobs.prune": "job_views:pruned",
+    "jobs.retry": "job_views:repeated",
+    "jobs.show": "job_views:show_job",
     "node.doctor": "views:show_checks",
     "node.logs": "views:log_line",
     "node.status": "views:status",
@@ -164,6 +172,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "hint",
     ),
     "fleet.list": ("name", "standing", "role", "kind", "connected", "addresses", "joined_at"),
+    "jobs.list": ("id", "state", "title", "created", "doing", "caller", "kind", "subject"),
+    "jobs.schedules": ("name", "cron", "zone", "next", "title", "last_job"),
     "peers.list": (
         "name",
         "state",
@@ -187,6 +197,8 @@ EMPTY: dict[str, str] = {
     "env.diff": "The two are the same.",
     "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
     "fleet.invitations": "No invitation is open. Make one: covey invite",
+    "jobs.list": "There are no jobs: nothing that takes long was started here.",
+    "jobs.schedules": "Nothing is scheduled here.",
     "peers.list": "This fleet has no other machine. Let one in: covey invite",
     "token.list": "There is no token. Make one: covey token create NAME",
 }
@@ -198,6 +210,7 @@ QUESTIONS: dict[str, str] = {
     "apps.destroy": "Remove {} with its containers, images and routes?",
     "fleet.leave": "Take this machine out of its fleet?",
     "fleet.remove": "Remove {} from the fleet for good?",
+    "jobs.prune": "Remove jobs that have ended, with their logs?",
     "node.allow-writes": "Let this node write, though it may repeat numbers of lost entries?",
     "token.revoke": "Revoke the token {}?",
     "webhooks.remove": "Remove the webhook {}?",
@@ -216,6 +229,7 @@ GROUPS: dict[str, str] = {
     "exec": "Commands on any machine.",
     "files": "Files on any machine.",
     "fleet": "The machines of the fleet.",
+    "jobs": "What takes long: deployments, builds, scheduled commands.",
     "node": "The node that runs here.",
     "peers": "The other machines, as this one sees them.",
     "sync": "Exchange changes with the other machines.",

@@ -24,6 +24,9 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 Values = dict[str, Any]
 
+_SHORT = {"--follow": "-f"}
+"""Flags that have a letter, the same in all commands."""
+
 _OTHER_FLAGS = {"--host": "--for-host"}
 """What a parameter is called whose flag is the program's own."""
 
@@ -229,8 +232,13 @@ def _option(param: CommandParameter) -> click.Option:
     text = _about(param)
     if param.type == "boolean" and not param.required:
         negative = param.flag.startswith("--no-") and param.default is True
+        short = [_SHORT[param.flag]] if param.flag in _SHORT else []
         return click.Option(
-            [param.flag, param.name], is_flag=True, flag_value=not negative, default=None, help=text
+            [*short, param.flag, param.name],
+            is_flag=True,
+            flag_value=not negative,
+            default=None,
+            help=text,
         )
     return click.Option(
         [_flag(param), param.name],
