@@ -122,11 +122,17 @@ def test_hashes_of_passwords_are_not_told() -> None:
     assert any(item.key == "proxy.basic_auth.ann" for item in shown)
 
 
-NAMES = st.sampled_from(["deploy", "env", "a", "b"])
+LEAVES = st.dictionaries(
+    st.sampled_from(["x", "y"]), st.none() | st.integers() | st.lists(st.integers()), max_size=2
+)
 TABLES = st.recursive(
-    st.dictionaries(NAMES, st.none() | st.integers() | st.lists(st.integers()), max_size=3),
-    lambda inner: st.dictionaries(NAMES, st.none() | st.integers() | inner, max_size=3),
-    max_leaves=8,
+    LEAVES,
+    lambda inner: st.builds(
+        lambda leaves, tables: {**leaves, **tables},
+        LEAVES,
+        st.dictionaries(st.sampled_from(["deploy", "a"]), inner, max_size=2),
+    ),
+    max_leaves=6,
 )
 
 

@@ -7,6 +7,8 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from covey.apps.config.buildplan import GeneratedBuild, prepare
 from tests.apps.config.sources import write
 from tests.podman import Podman
@@ -55,6 +57,7 @@ def write_wheel(path: Path) -> None:
         wheel.writestr("greeting-1.0.dist-info/RECORD", record)
 
 
+@pytest.mark.slow
 def test_a_python_app_is_built_and_runs_without_root(podman: Podman, tmp_path: Path) -> None:
     source = write(
         tmp_path / "source",
