@@ -86,7 +86,7 @@ def _check(integration: Integration) -> None:
         )
     if integration.api_base and not integration.api_token:
         raise InvalidRequestError(
-            "The forge's interface is of no use without a token.", hint="Add --api-token -"
+            "The forge's interface is of no use without a token.", hint="Add --api-token-stdin"
         )
 
 

@@ -41,7 +41,9 @@ _LAST_MICROSECOND = 10**16 - 1
 
 WebhookName = Annotated[
     str,
-    msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$", description="Its name."),
+    msgspec.Meta(
+        pattern="^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$", description="The webhook's name."
+    ),
 ]
 _Pattern = Annotated[str, msgspec.Meta(pattern=r"^!?[^\s!][^\s]*$", max_length=200)]
 
@@ -90,7 +92,7 @@ class WebhookSecret(msgspec.Struct, frozen=True):
     examples=(
         "webhooks create shop --forge github --app shop",
         "webhooks create acme --forge gitlab --repository 'acme/*' --previews",
-        "webhooks create site --forge gitea --path 'site/**' --tag 'v*' --branch main",
+        "webhooks create site --forge gitea --path 'site/**' --branch main --git-tag 'v*'",
     ),
 )
 async def create_webhook(
@@ -113,7 +115,7 @@ async def create_webhook(
         list[_Pattern],
         msgspec.Meta(max_length=100, description="Branches that are deployed; else the app's own."),
     ] = [],  # noqa: B006
-    tag: Annotated[
+    git_tag: Annotated[
         list[_Pattern], msgspec.Meta(max_length=100, description="Tags that are deployed: v*.")
     ] = [],  # noqa: B006
     path: Annotated[
@@ -160,7 +162,7 @@ async def create_webhook(
             secret=new_secret(forge),
             options=Options(
                 branches=tuple(branch),
-                tags=tuple(tag),
+                tags=tuple(git_tag),
                 paths=tuple(path),
                 releases=releases,
                 previews=previews,
