@@ -16,6 +16,7 @@ from covey.apps.config.buildplan import (
     GeneratedBuild,
     SiteBuild,
     is_public,
+    leads_out,
     prepare,
 )
 from covey.apps.config.load import AppFile
@@ -255,12 +256,17 @@ class Builder:
         )
 
     def _keep_site(self, app: str, number: int, source: Path, *, whole: bool) -> None:
-        """Copy the files of a site; of a source not the hidden ones and those of the build."""
+        """Copy the files of a site, but no links out of it.
+
+        Of a source not the hidden files and those of the build.
+        """
         place = self._here.places.site_of(app, number)
 
         def leave_out(directory: str, names: list[str]) -> set[str]:
-            below = Path(directory).relative_to(source)
-            return {name for name in names if not (whole or is_public(str(below / name)))}
+            here = Path(directory)
+            below = here.relative_to(source)
+            hidden = {name for name in names if not (whole or is_public(str(below / name)))}
+            return hidden | {name for name in names if leads_out(here / name, source)}
 
         shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True)

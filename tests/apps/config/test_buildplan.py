@@ -19,6 +19,7 @@ from covey.apps.config.buildplan import (
     GeneratedBuild,
     SiteBuild,
     is_public,
+    leads_out,
     plan_files,
     prepare,
 )
@@ -140,6 +141,27 @@ def test_a_context_that_leads_out_by_a_link(tmp_path: Path) -> None:
     (source / "app").symlink_to("/etc")
     (source / "covey.app.toml").write_text('build.context = "app"')
     assert refusal(lambda: prepare(source)).startswith("There is no directory app in the source")
+
+
+def test_a_dockerfile_that_leads_out_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "web").symlink_to("/etc/passwd")
+    (tmp_path / "app").mkdir()
+    write(tmp_path, {"covey.app.toml": '[build]\ndockerfile = "web"\ncontext = "app"\n'})
+    assert refusal(lambda: prepare(tmp_path)).startswith("There is no file web")
+
+
+def test_links_that_a_site_must_not_show(tmp_path: Path) -> None:
+    root = write(tmp_path / "site", {"a.css": "", "below/b.css": ""})
+    for name, target in {
+        "inside": "below/b.css",
+        "absolute": str(root / "a.css"),
+        "etc": "/etc",
+        "up": "../other",
+        "below/round": "../../site/a.css",
+    }.items():
+        (root / name).symlink_to(target)
+    shown = [path.name for path in sorted(root.rglob("*")) if not leads_out(path, root)]
+    assert shown == ["a.css", "below", "b.css", "round", "inside"]
 
 
 def test_a_procfile_counts_where_covey_writes_the_containerfile(tmp_path: Path) -> None:

@@ -132,8 +132,9 @@ def plan_build(root: Path, config: AppConfig) -> BuildPlan:
             f"There is no directory {config.build.context} in the source to build.",
             hint="Check build.context in the app's file.",
         )
-    outside = config.build.dockerfile is not None and (root / config.build.dockerfile).is_file()
-    return plan_files(config, read_tree(context), dockerfile_in_root=outside)
+    named = root / (config.build.dockerfile or ".")
+    there = named.is_file() and named.resolve().is_relative_to(root.resolve())
+    return plan_files(config, read_tree(context), dockerfile_in_root=there)
 
 
 def plan_files(
@@ -165,6 +166,13 @@ def plan_files(
 def is_public(path: str) -> bool:
     """Whether a file of a static site's directory may be served: no hidden or build file."""
     return _NO_SITE_FILES.search(path) is None
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a file of a site is a link that must not be served: out of `root`, or absolute."""
+    if not path.is_symlink():
+        return False
+    return path.readlink().is_absolute() or not path.resolve().is_relative_to(root.resolve())
 
 
 def _prepared(file: AppFile, found: Effective, plan: BuildPlan) -> Prepared:
