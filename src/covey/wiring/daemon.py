@@ -178,6 +178,7 @@ class Daemon:
             settings=HttpSettings(
                 rate_limit_per_minute=settings.api.rate_limit_per_minute,
                 max_body_bytes=settings.api.max_body_bytes,
+                max_push_bytes=settings.apps.max_upload,
                 allowed_hosts=tuple(
                     parse_address(item, default_port=DEFAULT_PORT).host
                     for item in settings.server.advertise

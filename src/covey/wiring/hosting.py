@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from covey.apps.host_keys import KnownHosts
 from covey.apps.keys import DeployKeys
 from covey.apps.output import AppOutput
+from covey.apps.pushes import Pushes
 from covey.apps.routing.service import RoutesService
 from covey.apps.service import Apps
 from covey.apps.sessions import Sessions
@@ -21,7 +22,7 @@ from covey.store.ports import LocalState
 from covey.wiring.apps import AppNode, NodeApps
 from covey.wiring.jobs import make_jobs
 from covey.wiring.proxy import make_routes
-from covey.wiring.sources import make_sources
+from covey.wiring.sources import make_pushes, make_sources
 from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks
 
 HOSTING_SERVICES: tuple[type, ...] = (
@@ -30,6 +31,7 @@ HOSTING_SERVICES: tuple[type, ...] = (
     Uploads,
     DeployKeys,
     KnownHosts,
+    Pushes,
     Apps,
     Sessions,
     AppOutput,
@@ -59,6 +61,7 @@ class NodeHosting:
         self.apps = NodeApps(
             paths, settings, node, self.jobs, engine, self.routes, self.sources.fetcher
         )
+        self.pushes = make_pushes(self.sources, self.apps.apps, settings)
         self.webhooks = NodeWebhooks(local, self.jobs, self.apps, addresses)
 
     async def start(self) -> None:
@@ -68,6 +71,7 @@ class NodeHosting:
         self._services.provide(Uploads, self.sources.uploads)
         self._services.provide(DeployKeys, self.sources.keys)
         self._services.provide(KnownHosts, self.sources.hosts)
+        self._services.provide(Pushes, self.pushes)
         await self.routes.start()
         await self.jobs.start()
         self.apps.start(self._services)
@@ -78,6 +82,7 @@ class NodeHosting:
         for kind in HOSTING_SERVICES:
             self._services.withdraw(kind)
         await self.webhooks.stop(self._services)
+        await self.pushes.stop()
         await self.apps.stop()
         await self.jobs.stop()
         await self.routes.stop()

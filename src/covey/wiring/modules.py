@@ -8,6 +8,7 @@ from covey.apps import (
     app_operations,
     deployment_operations,
     key_operations,
+    push_operations,
     upload_operations,
 )
 from covey.apps import env_operations as app_env_operations
@@ -42,6 +43,7 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     app_env_operations,
     upload_operations,
     key_operations,
+    push_operations,
     eject_operations,
     webhook_operations,
 )

@@ -10,9 +10,13 @@ from covey.apps.containers import Log
 from covey.apps.fetching import Sources
 from covey.apps.host_keys import KnownHosts
 from covey.apps.keys import DeployKeys
+from covey.apps.push_deployments import PushDeployments
+from covey.apps.pushes import Pushes
+from covey.apps.service import Apps
 from covey.apps.sources import Fetched, GitSource
 from covey.apps.uploads import Uploads
 from covey.engines.archives import Archives
+from covey.engines.git.serving import GitPrograms
 from covey.engines.trees import TreeLimits
 from covey.paths import Paths
 from covey.settings import Settings
@@ -85,3 +89,9 @@ def make_sources(
     repositories = directory / "repositories"
     git = GitOnDemand(directory / "mirrors", hosts, keys, settings.apps.git_schemes)
     return AppSources(Sources(git, uploads, repositories), uploads, keys, hosts, repositories)
+
+
+def make_pushes(sources: AppSources, apps: Apps, settings: Settings) -> Pushes:
+    """Serve the apps' repositories: what is pushed to an app's branch is deployed."""
+    host = GitPrograms(settings.apps.max_upload)
+    return Pushes(sources.repositories, host, PushDeployments(apps))

@@ -174,8 +174,14 @@ def running(
     settings: HttpSettings | None = None,
     tls: ssl.SSLContext | None = None,
     dispatcher: Dispatcher | None = None,
+    *,
+    registry: Registry = REGISTRY,
+    offer: Callable[[Services], None] = lambda _services: None,
 ) -> Iterator[Running]:
-    """Run a server for the duration of the block, and stop it gracefully."""
+    """Run a server for the duration of the block, and stop it gracefully.
+
+    `offer` is called in the server's loop, before it serves.
+    """
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -184,9 +190,10 @@ def running(
     async def start(folder: Path) -> Running:
         services, notes, trail = Services(), Notes(), Trail()
         services.provide(Notes, notes)
+        offer(services)
         authenticator = SampleAuthenticator()
         app = build_app(
-            REGISTRY,
+            registry,
             services,
             trail,
             authenticator,

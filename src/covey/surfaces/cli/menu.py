@@ -251,7 +251,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 HIDDEN = frozenset({"node"})
 """Groups that `covey --help` leaves out, because their commands have shorter names."""
 
-INNER = frozenset({"tunnel.listen"})
+INNER = frozenset({"apps.git-refs", "tunnel.listen"})
 """Operations that are parts of a command, and none by themselves."""
 
 NEVER_ASKED = frozenset({"env.unset", "node.shutdown"})

@@ -14,6 +14,7 @@ from covey.operations.dispatch import Dispatcher, NoOtherHosts
 from covey.operations.registry import Registry
 from covey.surfaces.http.authentication import Authenticator
 from covey.surfaces.http.endpoints import Endpoints, Gate
+from covey.surfaces.http.git import GitPages
 from covey.surfaces.http.guard import Guard
 from covey.surfaces.http.limits import FailedAttempts, RateLimits
 from covey.surfaces.http.metrics import GaugeProvider, Metrics
@@ -38,6 +39,7 @@ class HttpSettings:
     max_body_bytes: int = 1024 * 1024
     default_timeout: float = 300.0
     allowed_hosts: tuple[str, ...] = ()
+    max_push_bytes: int = 1 << 30
 
 
 def build_app(
@@ -78,6 +80,7 @@ def build_app(
     metrics = Metrics(gauges)
     rows = [row for name in registry for row in endpoints.rows(registry[name])]
     rows += Pages(gate, registry, metrics, health).rows()
+    rows += GitPages(gate, registry, services, audit, settings.max_push_bytes).rows()
     if webhooks is not None:
         rows += Webhooks(gate, webhooks, audit, settings.max_body_bytes, failures).rows()
     router = Router(list(extra_routes), redirect_slashes=False, default=Table(rows))
