@@ -80,11 +80,13 @@ class Access:
         self,
         settings: AppsSettings,
         run_dir: Path,
+        tmp_dir: Path,
         environ: Mapping[str, str],
         limits: Callable[[], HostLimits] = read_host_limits,
     ) -> None:
         self._settings = settings
         self._run_dir = run_dir
+        self._tmp_dir = tmp_dir
         self._environ = environ
         self._read_limits = limits
         self._choosing = asyncio.Lock()
@@ -169,7 +171,9 @@ class Access:
         if candidate.socket:
             api = Api(candidate.socket)
         else:
-            service = PodmanService(candidate.program, self._run_dir, self.limits, self._environ)
+            service = PodmanService(
+                candidate.program, self._run_dir, self._tmp_dir, self.limits, self._environ
+            )
             api = Api(service.socket)
         try:
             if service is not None:

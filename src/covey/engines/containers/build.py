@@ -13,6 +13,7 @@ import msgspec
 from covey.apps.containers import BuildRequest, Log
 from covey.engines.containers.api import Api, LostError, RefusalError
 from covey.engines.containers.context import read_context
+from covey.engines.containers.unfinished import MARK
 from covey.errors import CoveyError, DeadlineExceededError
 
 _TOLD_LINES = 12
@@ -43,6 +44,8 @@ class Told:
 
     def line(self, line: str) -> None:
         """Hand on one line."""
+        if MARK in line:
+            return  # "build args were not consumed"
         shown = self.redacted(line.rstrip("\r"))
         if shown.strip():
             self._last.append(shown)
@@ -65,18 +68,21 @@ class Told:
         )
 
 
-async def build_over_api(api: Api, request: BuildRequest, log: Log) -> str:
-    """Build and return the image's id; the secrets go beside the context, to Podman alone.
+async def build_over_api(api: Api, request: BuildRequest, told: Told, mark: str | None) -> str:
+    """Build and return the image's id; a Podman takes a mark, and secrets beside the context.
 
-    Podman's service moves them out of the context before the build sees it (as podman-remote does).
+    Its service moves them out of the context before the build sees it (as podman-remote does).
     """
-    told = Told(log, request.secrets)
     files = {f"podman-build-secret{secrets.token_hex(8)}": name for name in request.secrets}
     own = {path: request.secrets[name].encode() for path, name in files.items()}
     context = await asyncio.to_thread(
         read_context, request.context, request.dockerfile, request.dockerfile_text, own
     )
     query = build_query(request, context.dockerfile)
+    if mark is not None:
+        query["buildargs"] = {**request.args, MARK: mark}
+        # Else the steps would be in the machine's own network.
+        query["nsoptions"] = [{"Name": "network", "Host": False, "Path": ""}]
     if files:
         query["secrets"] = [f"id={name},src={path}" for path, name in files.items()]
     image = ""

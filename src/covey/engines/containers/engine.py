@@ -23,7 +23,7 @@ from covey.apps.containers import (
 from covey.engines.containers import images, volumes
 from covey.engines.containers.access import Access
 from covey.engines.containers.api import Api, LostError, RefusalError
-from covey.engines.containers.build import build_over_api
+from covey.engines.containers.builds import Builds
 from covey.engines.containers.commands import Command, create_command
 from covey.engines.containers.container_documents import container_state, to_create
 from covey.engines.containers.copying import copy_directory
@@ -45,8 +45,9 @@ _PAUSE_S = 0.2
 class ApiContainerEngine:
     """Implements `ContainerEngine`; nothing happens until it is first used."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, builds: Builds) -> None:
         self._access = access
+        self._builds = builds
         self._init: bool | None = None
 
     @property
@@ -64,7 +65,7 @@ class ApiContainerEngine:
 
     async def build(self, request: BuildRequest, log: Log) -> str:
         """Build an image, give each line to `log`, and return the image's id."""
-        return await build_over_api(await self._api(), request, log)
+        return await self._builds.build(await self._api(), self.name, request, log)
 
     async def pull(
         self, reference: str, log: Log, *, username: str = "", password: str = ""
@@ -262,10 +263,13 @@ class ApiContainerEngine:
 
     async def close(self) -> None:
         """Close connections; a service that was started here ends, containers run on."""
+        await self._builds.close()
         await self._access.close()
 
     async def _api(self) -> Api:
-        return await self._access.api()
+        api = await self._access.api()
+        await self._builds.recover(api, self.name)
+        return api
 
 
 def make_engine(
@@ -273,4 +277,7 @@ def make_engine(
 ) -> ApiContainerEngine:
     """Make the engine that the settings name; its service's files stand in the run directory."""
     run_dir = Path(os.path.realpath(paths.run_dir)) / "containers"
-    return ApiContainerEngine(Access(settings, run_dir, environ))
+    state_dir = Path(paths.state_dir) / "containers"
+    return ApiContainerEngine(
+        Access(settings, run_dir, state_dir / "tmp", environ), Builds(state_dir / "builds")
+    )

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -32,10 +33,16 @@ class PodmanService:
     """`podman system service` on a socket in a private directory; the containers outlive it."""
 
     def __init__(
-        self, program: str, run_dir: Path, limits: HostLimits, environ: Mapping[str, str]
+        self,
+        program: str,
+        run_dir: Path,
+        tmp_dir: Path,
+        limits: HostLimits,
+        environ: Mapping[str, str],
     ) -> None:
         self._program = program
         self._run_dir = run_dir
+        self._tmp_dir = tmp_dir
         self._limits = limits
         self._environ = environ
         self._log_file = run_dir / "podman.log"
@@ -103,7 +110,10 @@ class PodmanService:
 
     async def _run(self) -> None:
         Path(self.socket).unlink(missing_ok=True)
-        environ = dict(self._environ)
+        # Contexts of builds are unpacked here; what a killed service left is removed.
+        await asyncio.to_thread(shutil.rmtree, self._tmp_dir, ignore_errors=True)
+        self._tmp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        environ = {**self._environ, "TMPDIR": str(self._tmp_dir)}
         if self.settings is not None:
             environ["CONTAINERS_CONF"] = str(self.settings)
         # A file, not a pipe: the containers' monitors keep it open when the service has ended.

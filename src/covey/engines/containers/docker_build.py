@@ -1,0 +1,128 @@
+"""Build with Docker: by its program, whose BuildKit knows secrets, or over the API without."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from covey.apps.containers import BuildRequest
+from covey.engines.containers.api import Api
+from covey.engines.containers.build import Told, build_over_api
+from covey.engines.containers.container_documents import image_id
+from covey.engines.containers.context import read_context
+from covey.engines.containers.host_limits import find_program
+from covey.errors import CoveyError, DeadlineExceededError
+
+_CHUNK = 64 << 10
+_END_S = 10.0
+
+
+async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
+    """Build and return the image's id; without Docker's program there are no secrets."""
+    program = find_program("docker")
+    if program is None:
+        if request.secrets:
+            raise CoveyError(
+                "Build secrets need Docker's program, which is not on this machine.",
+                hint="Install it (docker-cli, docker-buildx), or build with Podman.",
+            )
+        return await build_over_api(api, request, told, None)
+    context = await asyncio.to_thread(
+        read_context, request.context, request.dockerfile, request.dockerfile_text, {}
+    )
+    if request.resources.memory_bytes is not None or request.resources.cpus is not None:
+        told.line("Docker's BuildKit takes no limits: this build may use all of the machine.")
+    with tempfile.TemporaryDirectory(prefix="covey-build-") as directory:
+        names = Path(directory) / "image"
+        words, environ = _command(api, request, context.dockerfile, names)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                code = await _run([program, *words], environ, context.packed(), told)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                f"The build took longer than {request.timeout_s:.0f} s and was ended.",
+                hint="Raise build_timeout under [apps], or see in its log what it waits for.",
+            ) from error
+        if code != 0 or not names.exists():
+            raise told.failure(f"docker build ended with status {code}")
+        return image_id(names.read_text().strip())
+
+
+def _command(
+    api: Api, request: BuildRequest, dockerfile: str, names: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return the words and the environment, which alone holds the values of secrets."""
+    environ = {
+        **os.environ,
+        "DOCKER_BUILDKIT": "1",
+        "BUILDKIT_PROGRESS": "plain",
+        "DOCKER_HOST": f"unix://{api.socket_path}",
+    }
+    environ.pop("DOCKER_CONTEXT", None)
+    words = ["build", "--iidfile", str(names), "--tag", request.tag, "--file", dockerfile]
+    for key, value in request.labels.items():
+        words += ["--label", f"{key}={value}"]
+    for name, value in request.args.items():
+        words += ["--build-arg", f"{name}={value}"]
+    for number, (name, value) in enumerate(request.secrets.items()):
+        words += ["--secret", f"id={name},env=COVEY_BUILD_SECRET_{number}"]
+        environ[f"COVEY_BUILD_SECRET_{number}"] = value
+    if request.target is not None:
+        words += ["--target", request.target]
+    if not request.cache:
+        words.append("--no-cache")
+    return [*words, "-"], environ
+
+
+async def _run(
+    words: list[str], environ: dict[str, str], context: AsyncIterator[bytes], told: Told
+) -> int:
+    """Run it with the context as its input; it ends when we are cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environ,
+        start_new_session=True,
+    )
+    assert process.stdin is not None  # noqa: S101 - both were asked for
+    assert process.stdout is not None  # noqa: S101
+    sending = asyncio.create_task(_send(process.stdin, context))
+    try:
+        while data := await process.stdout.read(_CHUNK):
+            told.feed(data.decode(errors="replace"))
+        told.end()
+        return await process.wait()
+    finally:
+        sending.cancel()
+        failed = (await asyncio.gather(sending, return_exceptions=True))[0]
+        await _end(process)
+        if isinstance(failed, CoveyError):
+            raise failed
+
+
+async def _send(pipe: asyncio.StreamWriter, context: AsyncIterator[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        try:
+            async for piece in context:
+                pipe.write(piece)
+                await pipe.drain()
+        finally:
+            pipe.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await process.wait()
