@@ -15,6 +15,7 @@ from typing import Any
 
 from covey.__main__ import main
 from covey.jobs.run import LiveRun
+from covey.wiring.process import run as run_daemon
 
 _MOMENT_S = 0.15
 
@@ -44,5 +45,8 @@ def _set_trap() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] != ["up"]:
+        sys.exit(main())
     _set_trap()
-    sys.exit(main())
+    # `covey up` replaces its process by this one.
+    sys.exit(run_daemon(None, as_json=False))

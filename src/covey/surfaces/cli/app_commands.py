@@ -72,7 +72,7 @@ def run_in_app(session: Session, node: Node) -> click.Command:
         summary=command.summary,
         description="Its exit status becomes that of covey. Without a command, a shell.",
         examples=command.examples,
-        context={"allow_interspersed_args": False},
+        context={"ignore_unknown_options": True},
         hosts=True,
     )
 
