@@ -12,7 +12,9 @@ import pytest
 from covey.apps.config.buildplan import GeneratedBuild, prepare
 from tests.apps.config.sources import write
 from tests.podman import Podman
+from tests.system.harness import eventually
 
+EXAMPLES = Path(__file__).parents[3] / "examples/apps"
 MAIN = """
 import getpass, greeting, os, signal, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -90,3 +92,18 @@ def test_a_python_app_is_built_and_runs_without_root(podman: Podman, tmp_path: P
     assert first == "app 10001 9000 hello"
     assert second == "True False None"
     assert "hush" not in podman.run("history", "--no-trunc", image)
+
+
+@pytest.mark.slow
+def test_the_example_is_built_and_answers(podman: Podman, tmp_path: Path) -> None:
+    source = EXAMPLES / "python"
+    plan = prepare(source).plan
+    assert isinstance(plan, GeneratedBuild)
+    file = write(tmp_path, {"Containerfile": plan.text}) / "Containerfile"
+    build = ("build", "--quiet", "--pull=never", "--layers=false", "--file", str(file))
+    image = podman.run(*build, str(source)).strip()
+    podman.run("run", "--detach", "--network=none", "--env=GREETING=Hi", "--name=guests", image)
+    ask = ("exec", "guests", "wget", "-qO-", "http://127.0.0.1:8080/")
+    assert "<h1>Hi</h1>" in eventually(lambda: podman.run(*ask, check=False))
+    podman.run("stop", "--time=30", "guests")
+    assert podman.run("inspect", "--format={{.State.ExitCode}}", "guests").strip() == "0"
