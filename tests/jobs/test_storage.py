@@ -144,7 +144,7 @@ class StorageMachine(RuleBasedStateMachine):
         due = self.now + timedelta(seconds=seconds) if state is JobState.SCHEDULED else None
         failure = None if state is JobState.SUCCEEDED else FAILURE
         steps = [StoredStep("last", StepState.FAILED, self.now, self.now)] if step else []
-        outcome = Outcome(state, self.now, failure, due, 0.5, "building", steps)
+        outcome = Outcome(state, self.now, failure, due, 0.5, steps)
         worker, job = self.claimed(at, own=own)
         self.both(lambda at: at.settle(worker, job, outcome))
 

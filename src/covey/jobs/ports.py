@@ -46,7 +46,6 @@ class StoredJob(msgspec.Struct, frozen=True):
     cancelling: bool = False
     failure: JobFailure | None = None
     progress: float | None = None
-    doing: str = ""
 
 
 class StoredStep(msgspec.Struct, frozen=True):
@@ -84,7 +83,6 @@ class Outcome(msgspec.Struct, frozen=True):
     failure: JobFailure | None = None
     due: datetime | None = None
     progress: float | None = None
-    doing: str = ""
     steps: Sequence[StoredStep] = ()
 
 

@@ -82,7 +82,7 @@ def view(job: StoredJob, steps: Sequence[StoredStep], live: LiveRun | None) -> J
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         progress=job.progress if live is None else live.fraction,
-        doing=job.doing if live is None else live.doing,
+        doing="" if live is None else live.doing,
         cancelling=job.cancelling or (live is not None and live.ending is Ending.CANCEL),
         failure=job.failure,
         steps=live.steps if live is not None else tuple(shown(step) for step in steps),

@@ -56,7 +56,7 @@ class LiveRun:
         self.job = claim.job
         self.ending: Ending | None = None
         self.fraction = claim.job.progress
-        self.doing = claim.job.doing
+        self.doing = ""
         self.over = asyncio.Event()
         self._resumed = claim.resumed
         self._kind = kind

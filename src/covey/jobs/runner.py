@@ -240,7 +240,7 @@ class Runner:
         due: datetime | None = None,
     ) -> Outcome:
         progress = 1.0 if state is JobState.SUCCEEDED else run.fraction
-        return Outcome(state, self._now(), failure, due, progress, run.doing, run.unrecorded)
+        return Outcome(state, self._now(), failure, due, progress, run.unrecorded)
 
     async def _settle(self, run: LiveRun, outcome: Outcome) -> None:
         """Write how it ended; while the disk refuses, try again."""

@@ -115,7 +115,6 @@ class MemoryJobStorage:
             due=None if cancelled else outcome.due,
             failure=outcome.failure,
             progress=outcome.progress,
-            doing=outcome.doing,
             begun=False,
             breaks=0,
             worker=None,
@@ -184,7 +183,6 @@ class MemoryJobStorage:
             failure=None,
             breaks=0,
             progress=None,
-            doing="",
             max_attempts=max(found.max_attempts, found.attempt + 1),
         )
 

@@ -18,7 +18,7 @@ _PRIORITIES = tuple(RANKS)
 JOB_COLUMNS = (
     "id, kind, payload, title, subject, caller, priority, created, state, key, unique_name,"
     " unique_for_ms, not_before, due, started, ended, attempt, max_attempts, begun, breaks,"
-    " worker, cancelling, failure, progress, doing"
+    " worker, cancelling, failure, progress"
 )
 JOB_PLACES = ", ".join("?" * (JOB_COLUMNS.count(",") + 1))
 STEP_COLUMNS = "name, state, started, ended, attempts, result"
@@ -71,7 +71,6 @@ def job_values(job: StoredJob) -> tuple[object, ...]:
         job.cancelling,
         failure_value(job.failure),
         job.progress,
-        job.doing,
     )
 
 
@@ -102,7 +101,6 @@ def job_of(row: Sequence[Any]) -> StoredJob:
         cancelling=bool(row[21]),
         failure=None if row[22] is None else msgspec.json.decode(row[22], type=JobFailure),
         progress=row[23],
-        doing=row[24],
     )
 
 

@@ -65,7 +65,7 @@ ON CONFLICT (job, name) DO UPDATE SET state = excluded.state, started = excluded
 """
 _GOT_ON = "UPDATE job SET breaks = 0 WHERE id = ? AND worker = ? AND breaks > 0"
 _SETTLE = """
-UPDATE job SET state = ?2, ended = ?3, due = ?4, failure = ?5, progress = ?6, doing = ?7,
+UPDATE job SET state = ?2, ended = ?3, due = ?4, failure = ?5, progress = ?6,
   begun = 0, breaks = 0, worker = NULL, cancelling = 0 WHERE id = ?1
 """
 _HAND_BACK = "UPDATE job SET state = 'queued', worker = NULL WHERE state = 'running' AND worker = ?"
@@ -84,7 +84,7 @@ UPDATE job SET cancelling = begun, state = iif(begun, state, 'cancelled'),
 """
 _RETRY = """
 UPDATE job SET state = 'queued', ended = NULL, failure = NULL, breaks = 0, progress = NULL,
-  doing = '', max_attempts = max(max_attempts, attempt + 1)
+  max_attempts = max(max_attempts, attempt + 1)
 WHERE id = ?1 AND state IN ('failed', 'cancelled') AND NOT EXISTS (SELECT 1 FROM job AS other
   WHERE other.unique_name = job.unique_name AND other.ended IS NULL AND other.no <> job.no)
 """
@@ -183,7 +183,6 @@ class SqliteJobStorage:
                 None if due is None else to_ms(due),
                 failure_value(outcome.failure),
                 outcome.progress,
-                outcome.doing,
             )
             connection.execute(_SETTLE, values)
             return True

@@ -107,8 +107,7 @@ CREATE TABLE job (
   worker TEXT,
   cancelling INTEGER NOT NULL,
   failure BLOB,
-  progress REAL,
-  doing TEXT NOT NULL
+  progress REAL
 );
 CREATE INDEX job_queued ON job (priority, no) WHERE state = 'queued';
 CREATE INDEX job_due ON job (due) WHERE state = 'scheduled';

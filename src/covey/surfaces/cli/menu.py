@@ -109,6 +109,9 @@ FRONT_ENDS: dict[str, LocalCommand] = {
     "env.scan": LocalCommand(
         "env_files:scan", "Find the fleet's secrets in files and staged changes."
     ),
+    "routes.certificate": LocalCommand(
+        "route_commands:certificate", "Use a certificate of your own for a host."
+    ),
     "node.doctor": LocalCommand("doctor:doctor", "Check what can be wrong here, and name the fix."),
     "node.unlock": LocalCommand("unlock:unlock", "Open the node's keys with the master password."),
 }
@@ -145,6 +148,7 @@ VIEWS: dict[str, str] = {
 """How the results of some operations are shown to people."""
 
 ALONE: dict[str, str] = {
+    "routes.authority": "certificate",
     "fleet.invite": "token",
     "fleet.renew-recovery-key": "recovery_key",
     "token.create": "token",
@@ -172,7 +176,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "hint",
     ),
     "fleet.list": ("name", "standing", "role", "kind", "connected", "addresses", "joined_at"),
-    "jobs.list": ("id", "state", "title", "created", "doing", "caller", "kind", "subject"),
+    "jobs.list": ("id", "state", "title", "created", "doing", "caller"),
     "jobs.schedules": ("name", "cron", "zone", "next", "title", "last_job"),
     "peers.list": (
         "name",
@@ -186,6 +190,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "entries_behind",
         "last_error",
     ),
+    "routes.certificates": ("host", "source", "expires", "issuer", "names"),
+    "routes.list": ("url", "to", "owner", "tls", "hosts", "users", "allow_from", "problem"),
     "token.list": ("name", "role", "allow", "expires_at", "created_by", "id"),
 }
 """The columns that people see of some lists, the most telling first; --json has all."""
@@ -200,6 +206,8 @@ EMPTY: dict[str, str] = {
     "jobs.list": "There are no jobs: nothing that takes long was started here.",
     "jobs.schedules": "Nothing is scheduled here.",
     "peers.list": "This fleet has no other machine. Let one in: covey invite",
+    "routes.certificates": "No host has a certificate.",
+    "routes.list": "Nothing is served. Serve something: covey routes add NAME HOST --to ADDRESS",
     "token.list": "There is no token. Make one: covey token create NAME",
 }
 """What people read in the place of an empty list, where there is something to do next."""
@@ -212,6 +220,9 @@ QUESTIONS: dict[str, str] = {
     "fleet.remove": "Remove {} from the fleet for good?",
     "jobs.prune": "Remove jobs that have ended, with their logs?",
     "node.allow-writes": "Let this node write, though it may repeat numbers of lost entries?",
+    "routes.remove": "Serve the hosts of the route {} no more?",
+    "routes.remove-certificate": "Forget the certificate for {}?",
+    "routes.stop": "End the proxy with all that it serves?",
     "token.revoke": "Revoke the token {}?",
     "webhooks.remove": "Remove the webhook {}?",
 }
@@ -232,6 +243,7 @@ GROUPS: dict[str, str] = {
     "jobs": "What takes long: deployments, builds, scheduled commands.",
     "node": "The node that runs here.",
     "peers": "The other machines, as this one sees them.",
+    "routes": "What the proxy serves: the hosts of apps and of other servers.",
     "sync": "Exchange changes with the other machines.",
     "token": "Tokens for the HTTP interface.",
 }
