@@ -13,6 +13,7 @@ from covey.apps import (
 )
 from covey.apps import env_operations as app_env_operations
 from covey.apps.config import eject_operations
+from covey.apps.routing import routing_operations
 from covey.apps.webhooks import webhook_operations
 from covey.env import exchange_operations
 from covey.env import operations as env_operations
@@ -46,4 +47,5 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     push_operations,
     eject_operations,
     webhook_operations,
+    routing_operations,
 )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 
 from covey.apps.routing.certificates import read_certificate
 from covey.apps.routing.model import Route
@@ -100,12 +100,39 @@ class RoutesService:
             self.problems.pop(owner, None)
             self._want_certificates()
 
+    async def put_with_pools(
+        self, owner: str, routes: Sequence[Route], pools: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Put routes together with the addresses of their pools: both, or neither."""
+        self.check(owner, routes)
+        before = {name: self._pools.get(name) for name in pools}
+        unused = set(pool_names(self._table.of(owner)))
+        try:
+            for name, addresses in pools.items():
+                await self.switch(name, addresses)
+            await self.put(owner, routes)
+        except BaseException:
+            await asyncio.shield(self._put_pools_back(before))
+            raise
+        await self._forget(unused)
+
     async def remove(self, owner: str) -> None:
         """Remove the routes of `owner`, and forget its pools."""
         unused = set(pool_names(self._table.of(owner)))
         await self.put(owner, ())
+        await self._forget(unused)
+
+    async def _put_pools_back(self, before: Mapping[str, KeptPool | None]) -> None:
+        for name, pool in before.items():
+            with contextlib.suppress(CoveyError):
+                if pool is not None:
+                    await self.switch(name, pool.addresses)
+        await self._forget({name for name, pool in before.items() if pool is None})
+
+    async def _forget(self, pools: Collection[str]) -> None:
+        """Forget those of the pools that no route uses."""
         async with self._changing:
-            for name in unused - self._table.pools():
+            for name in set(pools) - self._table.pools():
                 self._pools.pop(name, None)
                 await self._records.write_pool(name, None)
             self._engine.forget_pools({*self._pools, *self._table.pools()})
