@@ -10,6 +10,7 @@ from covey.apps.service import Apps, Wanted
 from covey.apps.sources import PushedSource
 from covey.errors import ConflictError, CoveyError
 
+_REMEMBERED = 8000
 _BRANCHES = frozenset({"main", "master"})
 
 
@@ -47,9 +48,11 @@ class PushDeployments:
         wanted = Wanted(Trigger.PUSH, caller, source, commit=commit, message=message)
         started = await self._apps.deploy(found, wanted)
         jobs = self._apps.hosting.jobs
+        said = ""
         logs = jobs.logs(started.job, follow=True)
         async with aclosing(logs) as lines:  # type: ignore[type-var]
             async for line in lines:
+                said = f"{said}\n{line.text}"[-_REMEMBERED:]
                 yield line.text
         job = await jobs.wait(started.job)
         ended = self._apps.deployments.get(app, started.number)
@@ -61,8 +64,9 @@ class PushDeployments:
         if ended.state is not DeploymentState.SUCCEEDED:
             why = ended.reason or job.state.value
             raise DeploymentFailedError(
-                f"Deployment {started.number} of {app} did not succeed: {why}",
-                hint=ended.hint or f"covey apps deployment-logs {app} {started.number}",
+                f"Deployment {started.number} of {app} did not succeed"
+                + ("." if why in said else f": {why}"),
+                hint=f"covey apps deployment-logs {app} {started.number}",
             )
         found = self._apps.here(app)
         if before is None or isinstance(before, PushedSource):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import secrets
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -155,9 +157,17 @@ class Pushes:
         elif report:
             yield bytes(report)
 
+    def apps(self) -> set[str]:
+        """Return the apps that have a repository."""
+        return {path.stem for path in self._directory.glob("[!.]*.git")}
+
     def forget(self, app: str) -> None:
-        """Remove an app's repository."""
-        shutil.rmtree(self._path(app), ignore_errors=True)
+        """Remove an app's repository, at once for whoever makes an app of the same name."""
+        path = self._directory / f"{app}.git"
+        gone = self._directory / f".{app}.{secrets.token_hex(4)}.gone"
+        with contextlib.suppress(OSError):
+            path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     async def stop(self) -> None:
         """Follow deployments no more; they go on."""

@@ -121,6 +121,10 @@ class Uploads:
                     count += 1
         return count
 
+    def apps(self) -> set[str]:
+        """Return the apps of which uploads are kept."""
+        return {path.name for path in self._directory.glob("*")}
+
     def forget(self, app: str) -> None:
         """Remove all uploads of an app."""
         for path in self._directory.glob(f"{app}/*"):

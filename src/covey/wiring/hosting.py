@@ -22,7 +22,7 @@ from covey.store.ports import LocalState
 from covey.wiring.apps import AppNode, NodeApps
 from covey.wiring.jobs import make_jobs
 from covey.wiring.proxy import make_routes
-from covey.wiring.sources import make_pushes, make_sources
+from covey.wiring.sources import make_pushes, make_sources, make_upkeep
 from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks
 
 HOSTING_SERVICES: tuple[type, ...] = (
@@ -62,6 +62,10 @@ class NodeHosting:
             paths, settings, node, self.jobs, engine, self.routes, self.sources.fetcher
         )
         self.pushes = make_pushes(self.sources, self.apps.apps, settings)
+        self._upkeep = make_upkeep(
+            self.sources, self.pushes, node.node, node.records, self.apps.hosting.deployments
+        )
+        self.apps.subscribe(self._upkeep.ended)
         self.webhooks = NodeWebhooks(local, self.jobs, self.apps, addresses)
 
     async def start(self) -> None:
@@ -72,6 +76,7 @@ class NodeHosting:
         self._services.provide(DeployKeys, self.sources.keys)
         self._services.provide(KnownHosts, self.sources.hosts)
         self._services.provide(Pushes, self.pushes)
+        self._upkeep.start()
         await self.routes.start()
         await self.jobs.start()
         self.apps.start(self._services)
@@ -82,6 +87,7 @@ class NodeHosting:
         for kind in HOSTING_SERVICES:
             self._services.withdraw(kind)
         await self.webhooks.stop(self._services)
+        self._upkeep.stop()
         await self.pushes.stop()
         await self.apps.stop()
         await self.jobs.stop()

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covey.apps.containers import Log
+from covey.apps.deployments import Deployments
 from covey.apps.fetching import Sources
 from covey.apps.host_keys import KnownHosts
 from covey.apps.keys import DeployKeys
 from covey.apps.push_deployments import PushDeployments
 from covey.apps.pushes import Pushes
 from covey.apps.service import Apps
+from covey.apps.source_upkeep import SourceUpkeep
 from covey.apps.sources import Fetched, GitSource
 from covey.apps.uploads import Uploads
 from covey.engines.archives import Archives
@@ -20,7 +22,7 @@ from covey.engines.git.serving import GitPrograms
 from covey.engines.trees import TreeLimits
 from covey.paths import Paths
 from covey.settings import Settings
-from covey.store.api import RecordStore
+from covey.store.api import NodeId, RecordStore
 from covey.store.ports import LocalState
 
 if TYPE_CHECKING:
@@ -95,3 +97,14 @@ def make_pushes(sources: AppSources, apps: Apps, settings: Settings) -> Pushes:
     """Serve the apps' repositories: what is pushed to an app's branch is deployed."""
     host = GitPrograms(settings.apps.max_upload)
     return Pushes(sources.repositories, host, PushDeployments(apps))
+
+
+def make_upkeep(
+    sources: AppSources,
+    pushes: Pushes,
+    node: NodeId,
+    records: RecordStore,
+    deployments: Deployments,
+) -> SourceUpkeep:
+    """Have uploads and repositories removed once nothing needs them."""
+    return SourceUpkeep(node, records, deployments, sources.uploads, pushes)
