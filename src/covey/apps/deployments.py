@@ -15,6 +15,7 @@ _COUNTS = "apps.counts"
 _RUNNING = "apps.running"
 _RETIRING = "apps.retiring"
 _DIGITS = 10
+_LOOK_BACK = 20
 
 
 class Deployments:
@@ -57,6 +58,12 @@ class Deployments:
             key=lambda item: item.number,
             reverse=True,
         )
+
+    def waiting(self, app: str, before: int) -> list[Deployment]:
+        """Return those of the last ones before a number that are queued; quick at any length."""
+        numbers = range(before - 1, max(0, before - 1 - _LOOK_BACK), -1)
+        found = (self.find(app, number) for number in numbers)
+        return [item for item in found if item and item.state is DeploymentState.QUEUED]
 
     def unfinished(self) -> list[Deployment]:
         """Return those that have not ended."""

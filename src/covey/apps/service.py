@@ -160,11 +160,7 @@ class Apps:
             message=wanted.message,
         )
         await self.deployments.put(deployment)
-        waiting = [
-            item
-            for item in self.deployments.of(app.name)
-            if item.state is DeploymentState.QUEUED and item.number < number
-        ]
+        waiting = self.deployments.waiting(app.name, before=number)
         job = await self.hosting.jobs.enqueue(
             NewJob(
                 DEPLOY,

@@ -7,6 +7,7 @@ which they were asked for, whatever their work takes.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
@@ -34,6 +35,7 @@ ENVIRONMENT = "preview"
 _OPEN = "apps.open-preview"
 _CLOSE = "apps.close-preview"
 _PENDING = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING})
+_MOST_RECENT = 1000
 _REFS = {RefKind.BRANCH: "refs/heads/", RefKind.TAG: "refs/tags/"}
 
 
@@ -60,6 +62,7 @@ class WebhookDeployments:
     def __init__(self, apps: Apps, jobs: Jobs) -> None:
         self._apps = apps
         self._jobs = jobs
+        self._recent: OrderedDict[str, str] = OrderedDict()
 
     def job_kinds(self) -> tuple[JobKind, ...]:
         """Return the kinds of its jobs."""
@@ -76,21 +79,28 @@ class WebhookDeployments:
     async def deploy(self, request: DeployRequest) -> str:
         """Queue a deployment of a branch's or tag's head, as it is when that begins."""
         app = self._apps.here(request.app)
-        known = self._with_origin(app.name, request.origin)
-        if known is None:
-            ref = _REFS[request.kind] + request.ref
-            source = msgspec.structs.replace(_git_source(app), ref=ref, commit="")
-            known = await self._apps.deploy(
-                app,
-                Wanted(
-                    Trigger.WEBHOOK,
-                    request.caller,
-                    source,
-                    message=request.message,
-                    origin=request.origin,
-                ),
-            )
-        return f"{known.app}/{known.number}"
+        unique = request.origin.unique
+        if unique in self._recent:
+            return self._recent[unique]
+        ref = _REFS[request.kind] + request.ref
+        source = msgspec.structs.replace(_git_source(app), ref=ref, commit="")
+        made = await self._apps.deploy(
+            app,
+            Wanted(
+                Trigger.WEBHOOK,
+                request.caller,
+                source,
+                message=request.message,
+                origin=request.origin,
+            ),
+        )
+        # Lost with the process: once more the same head does no harm.
+        name = f"{made.app}/{made.number}"
+        if unique:
+            self._recent[unique] = name
+            if len(self._recent) > _MOST_RECENT:
+                self._recent.popitem(last=False)
+        return name
 
     async def open_preview(self, request: PreviewRequest) -> str:
         """Queue a preview's deployment."""
