@@ -8,13 +8,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.docs.console import DEADLINE_S, Step, Terminal, matches, steps
 from tests.docs.markdown import ROOT, Block, blocks
+from tests.podman import Podman
 from tests.system.harness import free_port
 
 TUTORIALS = sorted((ROOT / "docs/tutorial").glob("*.md"))
@@ -24,7 +25,7 @@ PORT = re.compile(r"\b135\d\d\b")
 class Desk:
     """The reader's home directory and open terminals; ports of the text become free ones."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
         self._terminals: dict[str, Terminal] = {}
         self._ports: dict[str, str] = {}
@@ -34,6 +35,7 @@ class Desk:
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
             "TERM": "dumb",
+            **environment,
         }
 
     def type(self, step: Step) -> tuple[str, int]:
@@ -46,6 +48,10 @@ class Desk:
             output = output.replace(real, written)
         return output, status
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the text below the home directory."""
+        (self._home / path).write_text(text + "\n")
+
     def close(self) -> None:
         """Stop the daemons that the text left running, and close the terminals."""
         for terminal in self._terminals.values():
@@ -57,9 +63,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
+def desk(podman: Podman) -> Iterator[Desk]:
     home = Path(tempfile.mkdtemp(prefix="tour-"))
-    made = Desk(home)
+    made = Desk(home, podman.environ)
     yield made
     made.close()
     shutil.rmtree(home)
@@ -74,6 +80,9 @@ def test_there_is_a_tutorial() -> None:
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial(tutorial: Path, desk: Desk) -> None:
     for block in blocks(tutorial):
+        for mark in block.marks:
+            if mark.startswith("file="):
+                desk.write(mark.removeprefix("file="), block.text)
         if block.language == "console":
             replay(block, desk)
 

@@ -14,7 +14,10 @@ from covey.apps.sources import GitSource, ImageSource, PushedSource, Source, Upl
 
 
 class AppSummary(msgspec.Struct, frozen=True):
-    """One app. `state` is running, stopped, maintenance, deploying, failed or new."""
+    """One app. `state` is running, stopped, maintenance, deploying, failed or new.
+
+    Of an app that is not `here` (on the machine that was asked), only `host` knows more.
+    """
 
     name: str
     state: str
@@ -25,6 +28,7 @@ class AppSummary(msgspec.Struct, frozen=True):
     deployment: int | None
     commit: str
     updated: datetime
+    here: bool = True
 
 
 class ProcessView(msgspec.Struct, frozen=True):
@@ -120,6 +124,7 @@ def summarize(apps: Apps, app: App) -> AppSummary:
         deployment=None if running is None else running.number,
         commit="" if deployment is None else deployment.commit[:12],
         updated=app.created if running is None else running.since,
+        here=here,
     )
 
 

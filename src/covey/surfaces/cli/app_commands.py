@@ -34,6 +34,7 @@ def run_in_app(session: Session, node: Node) -> click.Command:
     def start(app: str, words: tuple[str, ...], **given: Any) -> None:
         if session.target.several:
             raise InvalidRequestError("The command runs on one host.", hint="Name one: --host NAME")
+        go_to(session, app)
         # Behind a first word click leaves the dashes in.
         words = words[1:] if words[:1] == ("--",) else words
         tty = given["tty"] or (not words and sys.stdin.isatty())
@@ -75,6 +76,15 @@ def run_in_app(session: Session, node: Node) -> click.Command:
         context={"ignore_unknown_options": True},
         hosts=True,
     )
+
+
+def go_to(session: Session, app: str) -> None:
+    """Turn to the machine that runs an app, unless the user named one."""
+    if not session.target.here:
+        return
+    for item in session.client.call("apps.list"):
+        if item["name"] == app and not item["here"]:
+            session.target.add_hosts(str(item["host"]))
 
 
 def open_app(session: Session, node: Node) -> click.Command:

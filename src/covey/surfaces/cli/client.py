@@ -17,6 +17,8 @@ from covey.surfaces.cli.transport import Response, Transport
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
 _PAGE = 500
+_ELSEWHERE = "elsewhere"
+"""What is asked for is on another machine, which the error names; nothing was done yet."""
 _EXIT_BY_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.REFUSED,
@@ -87,6 +89,14 @@ class Client:
 
     def run(self, command: Command, values: Mapping[str, Any]) -> Any:
         """Run a described operation and return its result as plain JSON values."""
+        try:
+            return self._run(command, values)
+        except RemoteError as error:
+            if not self._goes_elsewhere(error):
+                raise
+        return self._run(command, values)
+
+    def _run(self, command: Command, values: Mapping[str, Any]) -> Any:
         self._one_host(command)
         response = self.transport.send(self._request(command, values))
         with self.transport.reading(response):
@@ -127,7 +137,20 @@ class Client:
     def stream(self, command: Command, values: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the items of a streaming operation as they come."""
         self._one_host(command)
-        return self._stream(self._request(command, values))
+        try:
+            yield from self._stream(self._request(command, values))
+        except RemoteError as error:
+            if not self._goes_elsewhere(error):
+                raise
+            yield from self._stream(self._request(command, values))
+
+    def _goes_elsewhere(self, error: RemoteError) -> bool:
+        """Turn to the machine that the node named, unless the user named one."""
+        host = error.details.get("host")
+        if error.code != _ELSEWHERE or not self.target.here or not isinstance(host, str):
+            return False
+        self.target.add_hosts(host)
+        return True
 
     def on_hosts(self, command: Command, values: Mapping[str, Any]) -> Iterator[HostAnswer]:
         """Run an operation on several hosts, and yield what each answers as it comes."""
