@@ -25,6 +25,7 @@ from covey.apps.key_model import Credentials
 from covey.apps.sources import Fetched, GitSource
 from covey.engines.git.checkout import Checkout, Place, message_of
 from covey.engines.git.connection import Connection, translate
+from covey.engines.git.lfs import LargeFiles
 from covey.engines.git.library import prepare
 from covey.engines.git.mirrors import Mirror, Mirrors, open_mirror
 from covey.engines.git.remote_refs import Found, RemoteRefs
@@ -146,6 +147,9 @@ class GitFetcher:
             found = checkout.add(place, repository, commit, where)
             message = message_of(repository, commit)
         checkout.add_submodules(found)
+        if checkout.pointers:
+            most = self._limits.transfer_bytes
+            LargeFiles(self._schemes, work, most).fetch(checkout.pointers, writer)
         _finish(writer, work)
         return Fetched(into, commit, message)
 
