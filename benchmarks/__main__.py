@@ -8,6 +8,7 @@ from benchmarks import (
     fanout,
     first_sync,
     idle,
+    jobs,
     latency,
     new_shell,
     prompt,
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "copy": copy.run,
     "fanout": fanout.run,
     "failover": failover.run,
+    "jobs": jobs.run,
 }
 
 if __name__ == "__main__":

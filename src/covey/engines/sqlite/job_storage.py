@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from covey.engines.sqlite.batches import Batches
 from covey.engines.sqlite.database import Database, fetch, fetch_one
 from covey.engines.sqlite.job_rows import (
     JOB_COLUMNS,
@@ -117,10 +118,11 @@ class SqliteJobStorage:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._batches = Batches(database)
 
     async def enqueue(self, job: StoredJob, *, supersede: bool = False) -> Enqueued:
         """Add a job, or find the same work."""
-        return await self._database.write(lambda at: _enqueue(at, job, supersede=supersede))
+        return await self._batches.write(lambda at: _enqueue(at, job, supersede=supersede))
 
     async def claim(
         self, worker: str, limit: int, room: Mapping[str, int], now: datetime
@@ -143,7 +145,7 @@ class SqliteJobStorage:
                 found.append(Claim(job, bool(begun), steps.get(job.id, ())))
             return found
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     async def extend(self, worker: str, now: datetime) -> frozenset[str]:
         """Return the worker's claims, which last as long as its process."""
@@ -162,7 +164,7 @@ class SqliteJobStorage:
             connection.execute(_GOT_ON, (job, worker))
             return True
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     async def settle(self, worker: str, job: str, outcome: Outcome) -> bool:
         """End an attempt."""
@@ -187,11 +189,11 @@ class SqliteJobStorage:
             connection.execute(_SETTLE, values)
             return True
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     async def hand_back(self, worker: str) -> None:
         """Queue the worker's jobs again."""
-        await self._database.write(lambda at: at.execute(_HAND_BACK, (worker,)))
+        await self._batches.write(lambda at: at.execute(_HAND_BACK, (worker,)))
 
     async def recover(
         self, worker: str, now: datetime, *, most_breaks: int, failure: JobFailure
@@ -203,7 +205,7 @@ class SqliteJobStorage:
             failed = fetch(connection, _FAIL_BROKEN, values)
             return [job_of(row) for row in failed + fetch(connection, _RECOVER, (worker,))]
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     async def cancel(self, job: str, now: datetime) -> StoredJob | None:
         """End a job that has not begun, or mark one that has."""
@@ -223,7 +225,7 @@ class SqliteJobStorage:
                 connection.execute("DELETE FROM job WHERE no = ?", (number,))
             return [name for _, name in rows]
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     def get(self, prefix: str, limit: int = 2) -> list[StoredJob]:
         """Return jobs whose id begins so."""
@@ -265,12 +267,12 @@ class SqliteJobStorage:
     async def put_schedule(self, schedule: StoredSchedule) -> None:
         """Add or replace a schedule."""
         values = schedule_values(schedule)
-        await self._database.write(lambda at: at.execute(_PUT_SCHEDULE, values))
+        await self._batches.write(lambda at: at.execute(_PUT_SCHEDULE, values))
 
     async def remove_schedule(self, name: str) -> None:
         """Remove a schedule."""
         sql = "DELETE FROM job_schedule WHERE name = ?"
-        await self._database.write(lambda at: at.execute(sql, (name,)))
+        await self._batches.write(lambda at: at.execute(sql, (name,)))
 
     def schedules(self, prefix: str = "") -> list[StoredSchedule]:
         """Return the schedules whose name begins so."""
@@ -293,7 +295,7 @@ class SqliteJobStorage:
             connection.execute(_LAST, (name, enqueued.job.id))
             return enqueued
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
     async def _change(self, job: str, sql: str, values: tuple[object, ...]) -> StoredJob | None:
         def work(connection: apsw.Connection) -> StoredJob | None:
@@ -301,7 +303,7 @@ class SqliteJobStorage:
             rows = fetch(connection, _BY_ID, (job,))
             return job_of(rows[0]) if rows else None
 
-        return await self._database.write(work)
+        return await self._batches.write(work)
 
 
 def _enqueue(connection: apsw.Connection, job: StoredJob, *, supersede: bool) -> Enqueued:
