@@ -20,10 +20,8 @@ from covey.settings_values import (
 )
 
 _DAY = 86_400
-_DOMAIN = text(
-    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*",
-    "a domain such as apps.example.org",
-)
+_NAMES = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+_DOMAIN = text(_NAMES, "a domain such as apps.example.org")
 
 
 class JobsSettings(msgspec.Struct, frozen=True):
@@ -44,6 +42,14 @@ class AppsSettings(msgspec.Struct, frozen=True):
     domain: Annotated[
         str, Key("An app without a domain of its own is served at APP.DOMAIN.", _DOMAIN)
     ] = "localhost"
+    webhook_host: Annotated[
+        str,
+        Key(
+            "The host at which the proxy takes the deliveries of forges, such as "
+            "hooks.example.org; empty means the node's own port alone.",
+            text(rf"(?:{_NAMES})?", "a host such as hooks.example.org"),
+        ),
+    ] = ""
     engine: Annotated[
         str,
         Key(

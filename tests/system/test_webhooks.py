@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import http.client
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tests.podman import WEB, Podman
 from tests.system.harness import Fleet, Node, eventually, new_fleet
 from tests.system.hosting import Host, new_host, unverified
 from tests.system.sshd import SshServer, ssh_server
+
+PUBLIC = "hooks.localhost"
 
 
 def post(node: Node, sent: Sent, path: str = "/webhooks/github") -> tuple[int, Any]:
@@ -146,7 +149,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
 @pytest.fixture(scope="module")
 def host(session_podman: Podman, repository: Repository) -> Iterator[Host]:
     """A node that has an app of the repository, and a webhook that feeds it."""
-    with new_fleet() as fleet, new_host(fleet, session_podman) as made:
+    with (
+        new_fleet() as fleet,
+        new_host(fleet, session_podman, COVEY_APPS_WEBHOOK_HOST=PUBLIC) as made,
+    ):
         key = made.node.json("apps", "keys", "create", "forge")["public"]
         with (repository.server.directory / "authorized").open("a") as authorized:
             authorized.write(key.strip() + "\n")
@@ -177,6 +183,30 @@ def test_a_signed_push_deploys_the_branchs_head(host: Host, repository: Reposito
     status, answer = post(node, delivery("github", "push", secret=secret, body=body))
     assert (status, answer["status"]) == (200, "ignored")
     node.run("webhooks", "remove", "hook", "--yes")
+
+
+def test_the_proxy_takes_deliveries_at_a_host_of_their_own(host: Host):
+    made = host.node.json("webhooks", "create", "public", "--forge", "github")
+    assert made["urls"][0] == f"https://{PUBLIC}:{host.https}/api/v1/webhooks/public"
+
+    def ask(method: str, path: str, sent: Sent) -> int:
+        plain = socket.create_connection(("127.0.0.1", host.https), 20)
+        connection = http.client.HTTPConnection("127.0.0.1", host.https)
+        connection.sock = host.tls.wrap_socket(plain, server_hostname=PUBLIC)
+        given = {"Host": PUBLIC, "X-Real-IP": "192.0.2.1", "X-Forwarded-For": "192.0.2.2"}
+        connection.request(method, path, sent.body, {**sent.headers, **given})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    signed = delivery("github", "ping", secret=made["secret"])
+    eventually(lambda: ask("POST", "/webhooks/github", signed) == 200)
+    assert ask("POST", "/api/v1/webhooks/public", delivery("github", "ping")) == 401
+    assert audited(host.node)[0]["address"] == "127.0.0.1"
+    assert ask("GET", "/api/v1/webhooks/public", signed) == 405
+    for path in ("/api/v1/webhooks", "/api/v1/node", "/openapi.json", "/docs", "/"):
+        assert ask("GET", path, signed) == 404
+    host.node.run("webhooks", "remove", "public", "--yes")
 
 
 def test_a_pull_request_has_a_preview_until_it_is_closed(host: Host, repository: Repository):

@@ -12,18 +12,21 @@ from covey.apps.routing.service import RoutesService
 from covey.apps.service import Apps
 from covey.apps.sessions import Sessions
 from covey.apps.uploads import Uploads
+from covey.apps.webhooks.reception import Reception
 from covey.engines.containers.engine import make_engine
 from covey.engines.sqlite.database import Database
 from covey.jobs.engine import JobEngine
+from covey.operations.audit import AuditSink
 from covey.operations.context import Services
 from covey.paths import Paths
 from covey.settings import Settings
 from covey.store.ports import LocalState
+from covey.surfaces.http.app import HttpSettings, build_webhook_app
 from covey.wiring.apps import AppNode, NodeApps
 from covey.wiring.jobs import make_jobs
 from covey.wiring.proxy import make_routes
 from covey.wiring.sources import make_pushes, make_sources, make_upkeep
-from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks
+from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks, PublicWebhooks
 
 HOSTING_SERVICES: tuple[type, ...] = (
     JobEngine,
@@ -52,6 +55,7 @@ class NodeHosting:
         local: LocalState,
         node: AppNode,
         addresses: Callable[[], Sequence[str]],
+        audit: AuditSink,
     ) -> None:
         self._services = services
         self.jobs = make_jobs(paths, settings, database)
@@ -66,7 +70,15 @@ class NodeHosting:
             self.sources, self.pushes, node.node, node.records, self.apps.hosting.deployments
         )
         self.apps.subscribe(self._upkeep.ended)
-        self.webhooks = NodeWebhooks(local, self.jobs, self.apps, addresses)
+        host = settings.apps.webhook_host
+        limits = HttpSettings(
+            rate_limit_per_minute=settings.api.rate_limit_per_minute,
+            max_body_bytes=settings.api.max_body_bytes,
+            allowed_hosts=(host,),
+        )
+        app = build_webhook_app(lambda: services.get(Reception), audit, limits)
+        public = PublicWebhooks(host, self.routes, app)
+        self.webhooks = NodeWebhooks(local, self.jobs, self.apps, addresses, public)
 
     async def start(self) -> None:
         """Serve what was served before, go on with what was broken off, look after the rest."""

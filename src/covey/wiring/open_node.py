@@ -164,6 +164,7 @@ class OpenNode:
                     HostRecords(self.store.records),
                 ),
                 self.own_addresses,
+                frame.audit,
             )
         )
         self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)

@@ -94,7 +94,7 @@ def serving(settings: HttpSettings | None = None) -> Iterator[Served]:
         upkeeps.append(None)
 
     service = WebhookService(
-        scene.integrations, scene.deliveries, upkeep, lambda: ["apps.example.org:13500"]
+        scene.integrations, scene.deliveries, upkeep, lambda: ["https://apps.example.org:13500"]
     )
     services.provide(WebhookService, service)
     services.provide(Reception, scene.reception)
@@ -363,14 +363,14 @@ def test_deliveries_arriving_at_one_time_are_bounded():
         from covey.errors import RateLimitedError
 
         first, second = Arriving(6000), Arriving(6000)
-        reading = asyncio.create_task(budget.read(first, 1 << 20))  # type: ignore[arg-type]
+        reading = asyncio.create_task(budget.read(first, 1 << 20, "192.0.2.1"))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         with pytest.raises(RateLimitedError):
-            await budget.read(second, 1 << 20)  # type: ignore[arg-type]
+            await budget.read(second, 1 << 20, "192.0.2.1")  # type: ignore[arg-type]
         first.go.set()
         assert len(await reading) == 6000
         third = Arriving(6000)
         third.go.set()
-        assert len(await budget.read(third, 1 << 20)) == 6000  # type: ignore[arg-type]
+        assert len(await budget.read(third, 1 << 20, "192.0.2.1")) == 6000  # type: ignore[arg-type]
 
     asyncio.run(work())

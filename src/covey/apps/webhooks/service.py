@@ -21,7 +21,7 @@ class Upkeep(Protocol):
 
 
 class WebhookService:
-    """The webhooks of this node; `addresses` returns where forges reach it (`host:port`)."""
+    """The webhooks of this node; `addresses` returns the URLs at which forges reach it."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class WebhookService:
 
     def urls(self, name: str) -> list[str]:
         """Return the addresses that a forge can deliver to."""
-        return [f"https://{address}/api/v1/webhooks/{name}" for address in self._addresses()]
+        return [f"{address}/api/v1/webhooks/{name}" for address in self._addresses()]
 
 
 def _check(integration: Integration) -> None:

@@ -20,7 +20,7 @@ from covey.surfaces.http.limits import FailedAttempts, RateLimits
 from covey.surfaces.http.metrics import GaugeProvider, Metrics
 from covey.surfaces.http.pages import Pages
 from covey.surfaces.http.routing import Table
-from covey.surfaces.http.webhooks import WebhookReceiver, Webhooks
+from covey.surfaces.http.webhooks import WebhookReceiver, Webhooks, proxied_address
 
 _FAILURES_SHARE = 60
 
@@ -40,6 +40,12 @@ class HttpSettings:
     default_timeout: float = 300.0
     allowed_hosts: tuple[str, ...] = ()
     max_push_bytes: int = 1 << 30
+
+    @property
+    def failures_per_minute(self) -> int:
+        """How often an address may fail to say who it is."""
+        given = self.failed_authentications_per_minute
+        return -(-self.rate_limit_per_minute // _FAILURES_SHARE) if given is None else given
 
 
 def build_app(
@@ -61,12 +67,10 @@ def build_app(
     for the node's measurements at each `GET /metrics`. Without a `dispatcher` this node is the
     only host. `webhooks` returns who takes the deliveries of forges, or raises why nobody does.
     """
-    rate, failures = settings.rate_limit_per_minute, settings.failed_authentications_per_minute
-    if failures is None:
-        failures = -(-rate // _FAILURES_SHARE)
+    failures = settings.failures_per_minute
     gate = Gate(
         authenticator,
-        RateLimits(rate),
+        RateLimits(settings.rate_limit_per_minute),
         FailedAttempts(failures),
     )
     endpoints = Endpoints(
@@ -82,6 +86,24 @@ def build_app(
     rows += Pages(gate, registry, metrics, health).rows()
     rows += GitPages(gate, registry, services, audit, settings.max_push_bytes).rows()
     if webhooks is not None:
-        rows += Webhooks(gate, webhooks, audit, settings.max_body_bytes, failures).rows()
+        rows += Webhooks(gate.limits, webhooks, audit, settings.max_body_bytes, failures).rows()
     router = Router(list(extra_routes), redirect_slashes=False, default=Table(rows))
     return Guard(router, metrics, settings.allowed_hosts)
+
+
+def build_webhook_app(
+    webhooks: Callable[[], WebhookReceiver], audit: AuditSink, settings: HttpSettings
+) -> ASGIApp:
+    """Return an app that takes deliveries alone, for a port that only the node's proxy asks.
+
+    What the proxy says of its clients' addresses is believed.
+    """
+    rows = Webhooks(
+        RateLimits(settings.rate_limit_per_minute),
+        webhooks,
+        audit,
+        settings.max_body_bytes,
+        settings.failures_per_minute,
+        proxied_address,
+    ).rows()
+    return Guard(Table(rows), Metrics(tuple), settings.allowed_hosts)

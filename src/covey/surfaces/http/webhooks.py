@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from covey.errors import InvalidRequestError, RateLimitedError, UnauthenticatedError
 from covey.operations.access import CallerKind
@@ -21,8 +22,8 @@ from covey.operations.networks import network_of
 from covey.operations.openapi_webhooks import FORGE_PATH, RECEIVE, WEBHOOK_PATH
 from covey.surfaces.http.connection import address_of
 from covey.surfaces.http.decode import read_body
-from covey.surfaces.http.endpoints import REQUEST_ID, Gate
-from covey.surfaces.http.limits import TokenBuckets
+from covey.surfaces.http.endpoints import REQUEST_ID
+from covey.surfaces.http.limits import RateLimits, TokenBuckets
 from covey.surfaces.http.routing import Row
 
 _MOST_BYTES = 64 << 20
@@ -68,9 +69,9 @@ class BodyBudget:
         self._most_from_one = most_from_one
         self._held: Counter[str] = Counter()
 
-    async def read(self, request: Request, limit: int) -> bytes:
+    async def read(self, request: Request, limit: int, network: str) -> bytes:
         """Read a body; raises `TooLargeError`, or `RateLimitedError` when there is no room."""
-        network, taken = network_of(address_of(request.scope)), 0
+        taken = 0
         receive: Receive = request.receive
 
         async def counted() -> Message:
@@ -102,11 +103,12 @@ class Webhooks:
     then it is refused alone, so that nobody can flush the trail.
     """
 
-    gate: Gate
+    limits: RateLimits
     receiver: Callable[[], WebhookReceiver]
     audit: AuditSink
     max_body_bytes: int
     failures_per_minute: int
+    address_of: Callable[[Scope], str] = address_of
     _budget: BodyBudget = field(default_factory=BodyBudget)
     _failures: TokenBuckets = field(init=False)
 
@@ -136,13 +138,14 @@ class Webhooks:
             [WebhookReceiver], Callable[[str, Mapping[str, str], bytes], Awaitable[Receipt]]
         ],
     ) -> Response:
-        self.gate.pass_anybody(request.scope)
+        address = self.address_of(request.scope)
+        self.limits.stranger(address)
         take = way(self.receiver())
-        body = await self._budget.read(request, self.max_body_bytes)
+        body = await self._budget.read(request, self.max_body_bytes, network_of(address))
         try:
             receipt = await take(place, _headers(request), body)
         except UnauthenticatedError:
-            self._count_failure(request)
+            self._count_failure(address)
             self._record(request, place, "", UnauthenticatedError.code)
             raise
         except InvalidRequestError as error:
@@ -151,8 +154,8 @@ class Webhooks:
         self._record(request, place, receipt.integration, "ok")
         return Response(to_json(receipt), receipt.http_status, None, _JSON)
 
-    def _count_failure(self, request: Request) -> None:
-        wait = self._failures.take(network_of(address_of(request.scope)))
+    def _count_failure(self, address: str) -> None:
+        wait = self._failures.take(network_of(address))
         if wait > 0:
             raise RateLimitedError(
                 "Too many deliveries that do not prove themselves came from this address.",
@@ -167,13 +170,22 @@ class Webhooks:
             caller=caller,
             kind="webhook" if integration else CallerKind.ANONYMOUS.value,
             role="none",
-            address=address_of(request.scope),
+            address=self.address_of(request.scope),
             operation=RECEIVE,
             target=place[:200],
             outcome=outcome,
             request_id=request.scope["state"][REQUEST_ID],
         )
         self.audit.record(entry)
+
+
+def proxied_address(scope: Scope) -> str:
+    """Return the client's address as the node's own proxy tells it, else the connection's."""
+    told = Headers(scope=scope).get("x-real-ip", "")
+    try:
+        return str(ipaddress.ip_address(told))
+    except ValueError:
+        return address_of(scope)
 
 
 def _headers(request: Request) -> dict[str, str]:
