@@ -42,7 +42,7 @@ class Backend:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
             while await self._answer(reader, writer):
                 pass
         self._open.discard(writer)

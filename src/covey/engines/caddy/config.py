@@ -23,6 +23,24 @@ _MAX_HEADER_BYTES = 64 << 10
 _MEGABYTE = 1 << 20
 _LOGS_KEPT = 3
 _HTTPS_PORT = 443
+_UNAVAILABLE = 503
+_ERROR_PAGES = {
+    413: "The body of the request is too large.",
+    502: "What is served here does not answer.",
+    503: "What is served here does not answer at present.",
+    504: "What is served here takes too long to answer.",
+}
+_MALFORMED = (
+    "chunked encoding contains too much non-data",
+    "chunked line ends with bare LF",
+    "empty hex number for chunk length",
+    "http chunk length too large",
+    "http: suspiciously long trailer after chunked body",
+    "invalid byte in chunk length",
+    "malformed MIME header line",
+    "malformed chunked encoding",
+)
+"""What Go's net/http says of bodies that break RFC 9112 (7.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,7 @@ def _server(
         "trusted_proxies_strict": 1,
         "client_ip_headers": ["X-Forwarded-For"],
         "routes": routes,
+        "errors": {"routes": _error_pages()},
         "logs": {
             "logger_names": _logger_names(plan.routes),
             "skip_unmapped_hosts": True,
@@ -166,6 +185,24 @@ def _server(
     if tls:
         server["tls_connection_policies"] = [{}]
     return server
+
+
+def _error_pages() -> list[dict[str, Any]]:
+    """Say what went wrong in a line; a body that is no HTTP is the client's fault, not ours."""
+    found = [
+        {
+            "match": [{"vars": {"{http.error.message}": list(_MALFORMED)}}],
+            "handle": [page(400, "The body of the request is malformed.")],
+            "terminal": True,
+        }
+    ]
+    for status, text in _ERROR_PAGES.items():
+        answer = page(status, text)
+        if status == _UNAVAILABLE:
+            answer["headers"]["Retry-After"] = ["5"]
+        matcher = {"vars": {"{http.error.status_code}": [str(status)]}}
+        found.append({"match": [matcher], "handle": [answer], "terminal": True})
+    return found
 
 
 def _closing() -> dict[str, Any]:
