@@ -79,7 +79,9 @@ class TreeWriter:
                     self._checkpoint()
                     self._count(len(chunk))
                     digest.update(chunk)
-                    file.write(chunk)
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[file.write(view) :]
                 os.fchmod(file.fileno(), 0o755 if executable else 0o644)
                 at = _time_of(digest.digest())
                 os.utime(file.fileno(), ns=(at, at))
