@@ -70,7 +70,7 @@ async def remove_unused_image(api: Api, reference: str) -> None:
 
 def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the filter for things that have all these labels."""
-    return {"label": [f"{key}={value}" for key, value in labels.items()]}
+    return {"label": [f"{key}={value}" for key, value in labels.items()]} if labels else {}
 
 
 def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

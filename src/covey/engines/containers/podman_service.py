@@ -21,6 +21,7 @@ from covey.paths import SOCKET_PATH_LIMIT
 _log = logging.getLogger(__name__)
 
 _READY_S = 20.0
+_TRIES = 3
 _LOOK_AGAIN_S = 0.02
 _END_S = 5.0
 _FIRST_PAUSE_S = 0.1
@@ -48,6 +49,7 @@ class PodmanService:
         self._log_file = run_dir / "podman.log"
         self._keeping: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
+        self._ends = 0
         self.settings: Path | None = None
 
     @property
@@ -61,15 +63,15 @@ class PodmanService:
             if self._keeping is None:
                 self._prepare()
                 self._keeping = asyncio.create_task(self._keep())
+        most_ends = self._ends + _TRIES
         try:
             async with asyncio.timeout(_READY_S):
-                while not await _answers(self.socket):  # noqa: ASYNC110 - another process's event
+                while not await _answers(self.socket):
+                    if self._ends >= most_ends:
+                        raise self._trouble()
                     await asyncio.sleep(_LOOK_AGAIN_S)
         except TimeoutError as error:
-            raise UnreachableError(
-                f"Podman's service does not start: {self._said()}",
-                hint=f"See what `{self._program} info` says.",
-            ) from error
+            raise self._trouble() from error
 
     async def close(self) -> None:
         """End it, and remove its files."""
@@ -80,6 +82,12 @@ class PodmanService:
         for path in (Path(self.socket), self._log_file, self.settings):
             if path is not None:
                 path.unlink(missing_ok=True)
+
+    def _trouble(self) -> UnreachableError:
+        return UnreachableError(
+            f"Podman's service does not start: {self._said()}",
+            hint=f"See what `{self._program} info` says.",
+        )
 
     def _prepare(self) -> None:
         if len(os.fsencode(self.socket)) > SOCKET_PATH_LIMIT:
@@ -102,6 +110,7 @@ class PodmanService:
                 await self._run()
             except OSError as error:
                 _log.warning("Podman's service cannot be started: %s", error)
+            self._ends += 1
             if loop.time() - began > _LONGEST_PAUSE_S:
                 pause = _FIRST_PAUSE_S
             _log.warning("Podman's service ended and is started again: %s", self._said())

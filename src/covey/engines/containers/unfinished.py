@@ -89,7 +89,12 @@ class _Working:
 
 
 async def _untagged(api: Api, labels: Mapping[str, str]) -> set[str]:
-    """List the images with these labels and without a tag, on which no other image rests."""
+    """List the images with these labels and without a tag, on which no other image rests.
+
+    Without labels nobody's images can be told apart, and there are none.
+    """
+    if not labels:
+        return set()
     filters = {**label_filter(labels), "dangling": ["true"]}
     listed = await api.call("GET", "/images/json", {"filters": filters})
     wanted = labels.items()
