@@ -134,7 +134,7 @@ def test_a_version_that_turns_bad_after_the_switch_is_rolled_back(host: Host):
         ("release", "release command ended with status 3"),
         ("port", "no connection"),
         ("health", "was answered with 404"),
-        ("host", "is taken"),
+        ("host", "held.localhost belongs to app/holder"),
     ],
 )
 def test_a_failure_at_any_step_leaves_the_old_version_and_nothing_else(
