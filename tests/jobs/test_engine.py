@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
+from types import NoneType
+from typing import Any
 
 import msgspec
 import pytest
 
 from covey.errors import ConflictError, LockedError, NotFoundError, RefusedError
 from covey.jobs.api import JobKind, JobRun, Retry
-from covey.jobs.model import JobState, LogLine, Priority, StepState
+from covey.jobs.model import Job, JobState, LogLine, Priority, StepState
+from covey.jobs.ports import Claim, JobStorage
 from covey.jobs.rows import wall_clock
 from tests.jobs.jobs import Gate, Text, Work, new, until
 
@@ -384,9 +388,11 @@ async def test_who_waits_is_told_when_the_node_stops(work: Work):
         waiting = asyncio.create_task(jobs.wait(job.id))
         following = asyncio.create_task(_texts(jobs.logs(job.id, follow=True)))
         await asyncio.sleep(0)
-    with pytest.raises(LockedError):
-        await waiting
-    assert await following == []
+        watching = asyncio.create_task(_last(jobs.watch(job.id)))
+        await until(lambda: jobs.get(job.id).state is JobState.RUNNING)
+    for task in (waiting, following, watching):
+        with pytest.raises(LockedError):
+            await task
 
 
 async def test_two_steps_may_not_have_one_name(work: Work):
@@ -409,5 +415,67 @@ async def test_a_kind_is_registered_once(work: Work):
             jobs.register(kind)
 
 
+async def _last(jobs: AsyncIterator[Job]) -> Job:
+    return [job async for job in jobs][-1]
+
+
 async def _texts(lines: AsyncIterator[LogLine]) -> list[str]:
     return [line.text async for line in lines]
+
+
+async def test_a_job_is_watched_from_step_to_step(work: Work):
+    gate = Gate()
+
+    async def run(run: JobRun) -> None:
+        async def build() -> None:
+            run.progress(0.5, "halfway")
+            await gate.wait()
+
+        await run.step("build", build, NoneType)
+
+    work.kind("k", run)
+    async with work.engine(at_once=1) as jobs:
+        job = await jobs.enqueue(new("k"))
+        async with aclosing(jobs.watch(job.id)) as states:
+            halfway = await anext(states)
+            while halfway.progress is None:
+                halfway = await anext(states)
+            assert (halfway.state, halfway.progress) == (JobState.RUNNING, 0.5)
+            assert (halfway.doing, halfway.steps[0].name) == ("halfway", "build")
+            gate.open()
+            *_, last = [state async for state in states]
+        assert (last.state, last.progress, last.doing) == (JobState.SUCCEEDED, 1.0, "")
+        assert [state.state async for state in jobs.watch(job.id)] == [JobState.SUCCEEDED]
+
+
+async def test_a_mistake_in_a_kind_does_not_hold_up_the_queue(work: Work):
+    def mistaken(_error: BaseException) -> bool:
+        raise LookupError
+
+    async def run(run: JobRun) -> None:
+        raise RefusedError("no")
+
+    work.kind("k", run, is_permanent=mistaken)
+    async with work.engine(at_once=1) as jobs:
+        for _ in range(2):
+            done = await jobs.wait((await jobs.enqueue(new("k", key="a"))).id)
+            assert done.state is JobState.FAILED
+
+
+async def test_a_mistake_of_the_storage_does_not_end_the_queue(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+):
+    claim, failed = type(work.storage).claim, list[int]()
+
+    async def mistaken(self: JobStorage, *given: Any) -> list[Claim]:
+        if not failed:
+            failed.append(1)
+            raise LookupError
+        return await claim(self, *given)
+
+    monkeypatch.setattr(type(work.storage), "claim", mistaken)
+    monkeypatch.setattr("covey.jobs.engine._AFTER_FAILURE", timedelta(milliseconds=10))
+    work.kind("k", lambda _run: work.note(1))
+    async with work.engine() as jobs:
+        done = await jobs.wait((await jobs.enqueue(new("k"))).id)
+        assert (done.state, failed) == (JobState.SUCCEEDED, [1])

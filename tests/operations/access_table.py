@@ -104,6 +104,7 @@ ACCESS = {
     "jobs.retry": "operator",
     "jobs.schedules": "developer",
     "jobs.show": "developer",
+    "jobs.watch": "developer",
     "node.allow-writes": "admin",
     "node.doctor": "operator",
     "node.lock": "admin",

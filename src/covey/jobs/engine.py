@@ -15,7 +15,7 @@ from covey.jobs.model import Job, JobState, LogLine
 from covey.jobs.ports import Enqueued, JobStorage, JobTemplate, StoredJob, StoredSchedule
 from covey.jobs.pruning import Pruning
 from covey.jobs.rows import schedule_view, stored_job, template_of, view, wall_clock
-from covey.jobs.runner import Patience, Runner, log_signal
+from covey.jobs.runner import Patience, Runner, log_signal, run_signal, tell
 from covey.jobs.scheduler import Scheduler
 from covey.jobs.signals import Signals
 
@@ -131,7 +131,7 @@ class JobEngine:
         if found is None:
             raise _not_found(job)
         if found.state.ended:
-            self._changed(name)
+            tell(self._signals, name)
         else:
             self._runner.cancel(name)
             # One that waits to be resumed begins first, and cleans up.
@@ -179,10 +179,24 @@ class JobEngine:
                     yield line
                 if not lines:
                     if event is None:
-                        return
+                        break
                     await event.wait()
         finally:
             reader.close()
+        if follow and self._stopped and not self._has_ended(name):
+            raise _stopping()
+
+    async def watch(self, job: str) -> AsyncGenerator[Job, None]:
+        """Yield a job now and after each change of its steps, progress and state, to its end."""
+        name = self._stored(job).id
+        while True:
+            event = None if self._has_ended(name) else self._signals.event(run_signal(name))
+            yield self.get(name)
+            if event is None:
+                return
+            if self._stopped:
+                raise _stopping()
+            await event.wait()
 
     async def prune(self, before: datetime) -> int:
         """Remove the jobs that ended before a time, with their logs; returns how many."""
@@ -224,6 +238,10 @@ class JobEngine:
             except CoveyError as error:
                 _log.error("jobs cannot begin now: %s", error)
                 due = self._now() + _AFTER_FAILURE
+            except Exception:  # noqa: BLE001 - logged whole
+                # One mistake must not end the queue.
+                _log.exception("jobs cannot begin now")
+                due = self._now() + _AFTER_FAILURE
             self._arm(due)
             await self._wake.wait()
 
@@ -247,14 +265,10 @@ class JobEngine:
 
     def _enqueued(self, enqueued: Enqueued) -> Job:
         for name in enqueued.superseded:
-            self._changed(name)
+            tell(self._signals, name)
         if enqueued.is_new:
             self._wake.set()
         return self._views([enqueued.job])[0]
-
-    def _changed(self, job: str) -> None:
-        self._signals.fire(job)
-        self._signals.fire(log_signal(job))
 
     def _has_ended(self, job: str) -> bool:
         return job not in self._runner.live and self._stored(job).state.ended

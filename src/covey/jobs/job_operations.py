@@ -115,6 +115,20 @@ async def logs(
 
 
 @operation(
+    "jobs.watch",
+    access=Role.DEVELOPER,
+    effect=Effect.READ,
+    http="GET /api/v1/jobs/{job}/watch",
+    examples=("jobs watch 52oh",),
+)
+async def watch(ctx: Context, job: JobId) -> AsyncIterator[Job]:
+    """Show a job now and whenever it gets on, until it has ended."""
+    async with aclosing(ctx.service(JobEngine).watch(job)) as states:
+        async for state in states:
+            yield state
+
+
+@operation(
     "jobs.cancel",
     access=Role.OPERATOR,
     effect=Effect.CHANGE,

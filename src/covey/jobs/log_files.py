@@ -233,6 +233,8 @@ def _last_number(directory: Path) -> int:
         while reader.read():
             continue
         return max(reader.after, starts[-1])
+    except OSError:
+        return starts[-1]
     finally:
         reader.close()
 

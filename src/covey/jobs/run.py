@@ -23,6 +23,7 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 _FLUSH_LINES = 500
+_TELL_S = 0.1
 _step: ContextVar[str] = ContextVar("covey_job_step", default="")
 
 
@@ -40,7 +41,8 @@ class LiveRun:
     """Implements `JobRun` for a claimed job. `over` is set when nobody waits for it any more.
 
     `record` writes steps into the journal and says whether the claim still holds; `logged` is
-    called after lines were written. For one event loop; `log` and `progress` from any thread.
+    called after lines were written, `changed` soon after a step or the progress changed. For one
+    event loop; `log` and `progress` from any thread.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LiveRun:
         *,
         now: Callable[[], datetime],
         logged: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self.job = claim.job
         self.ending: Ending | None = None
@@ -64,6 +67,8 @@ class LiveRun:
         self._writer = writer
         self._now = now
         self._logged = logged
+        self._changed = changed
+        self._telling: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._steps = {step.name: step for step in claim.steps}
@@ -165,6 +170,10 @@ class LiveRun:
         """Say how far it is."""
         self.fraction = None if fraction is None else min(1.0, max(0.0, fraction))
         self.doing = doing
+        if threading.get_ident() == self._thread:
+            self._tell_soon()
+        else:
+            self._loop.call_soon_threadsafe(self._tell_soon)
 
     def start(self, timed_out: Callable[[], None]) -> asyncio.Task[None]:
         """Begin the run; `timed_out` is called when it takes too long."""
@@ -227,8 +236,9 @@ class LiveRun:
         self.flush()
         self._closed = True
         self._writer.close()
-        if self._giving_up is not None:
-            self._giving_up.cancel()
+        for timer in (self._giving_up, self._telling):
+            if timer is not None:
+                timer.cancel()
 
     async def _attempts(
         self, name: str, work: Callable[[], Awaitable[T]], retry: Retry, timeout_s: float | None
@@ -273,10 +283,20 @@ class LiveRun:
 
     def _put(self, step: StoredStep) -> None:
         self._steps[step.name] = self._unrecorded[step.name] = step
+        self._tell_soon()
 
     def _end(self, name: str, state: StepState, result: bytes | None = None) -> None:
         ended = {"state": state, "ended": self._now(), "result": result}
         self._put(msgspec.structs.replace(self._steps[name], **ended))
+
+    def _tell_soon(self) -> None:
+        """Say that something changed, at most ten times a second."""
+        if self._telling is None and not self._closed:
+            self._telling = self._loop.call_later(_TELL_S, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        self._changed()
 
     def _add(self, step: str, text: str) -> None:
         if self._closed:

@@ -86,7 +86,7 @@ class Runner:
         for job in changed:
             then = "is resumed" if not job.state.ended else "was given up"
             _log.warning("the job %s (%s) was broken off, and %s", job.id, job.kind, then)
-            self._signals.fire(job.id)
+            tell(self._signals, job.id)
 
     async def fill(self) -> None:
         """Queue what is due, and begin as many jobs as there is room for."""
@@ -144,6 +144,7 @@ class Runner:
             self._logs.writer(job.id),
             now=self._now,
             logged=lambda: self._signals.fire(log_signal(job.id)),
+            changed=lambda: self._signals.fire(run_signal(job.id)),
         )
         self.live[job.id] = run
         cancelling = job.cancelling or job.id in self._early_cancels
@@ -160,7 +161,11 @@ class Runner:
     async def _carry(self, run: LiveRun, *, cancelling: bool) -> None:
         """Run a claimed job to its end, and settle it."""
         try:
-            outcome = await self._run(run, cancelling=cancelling)
+            try:
+                outcome = await self._run(run, cancelling=cancelling)
+            except Exception as error:  # noqa: BLE001 - a mistake here must not hold up the queue
+                failure = failure_of(error, run.job.kind)
+                outcome = self._outcome(run, JobState.FAILED, failure)
             if outcome is not None:
                 run.flush()
                 await self._settle(run, outcome)
@@ -168,8 +173,7 @@ class Runner:
             del self.live[run.id]
             self.forget(run.id)
             run.close()
-            self._signals.fire(run.id)
-            self._signals.fire(log_signal(run.id))
+            tell(self._signals, run.id)
             self._ended()
 
     async def _run(self, run: LiveRun, *, cancelling: bool) -> Outcome | None:
@@ -286,6 +290,17 @@ class Runner:
 def log_signal(job: str) -> str:
     """Return the name of the signal that a job's log has grown."""
     return f"{job} log"
+
+
+def run_signal(job: str) -> str:
+    """Return the name of the signal that a job got on: its steps, its progress, its state."""
+    return f"{job} run"
+
+
+def tell(signals: Signals, job: str) -> None:
+    """Wake all who wait for a job: its state is another one now."""
+    for name in (job, log_signal(job), run_signal(job)):
+        signals.fire(name)
 
 
 async def _never(_: object) -> None:

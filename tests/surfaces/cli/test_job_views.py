@@ -122,6 +122,16 @@ def test_the_lines_of_a_log_stand_behind_their_step(daemon: FakeDaemon, covey: C
     assert "\x1b" not in done.out
 
 
+def test_a_job_is_watched_line_by_line(daemon: FakeDaemon, covey: Covey):
+    states = [a_job(), a_job(state="succeeded", progress=1.0, doing="", steps=[])]
+    daemon.on("GET", "/api/v1/jobs/52oh/watch", events=states)
+    done = covey("jobs", "watch", "52oh", document=None)
+    assert done.out.splitlines() == [
+        "running, 42 %  build  building layer 3 of 7",
+        "succeeded",
+    ]
+
+
 @pytest.mark.parametrize(
     "words,route,result,said",
     [

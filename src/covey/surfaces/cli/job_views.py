@@ -60,6 +60,13 @@ def log_line(output: Output, line: Mapping[str, Any]) -> None:
     output.line(f"{paint(step, 'dim', colour=output.colour)} {printable(str(line['text']))}")
 
 
+def watched(output: Output, job: Mapping[str, Any]) -> None:
+    """Show on one line how far a job is."""
+    running = [str(step["name"]) for step in job["steps"] if step["state"] == "running"]
+    parts = [_state(job), ", ".join(running), str(job["doing"])]
+    output.line("  ".join(one_line(part) for part in parts if part))
+
+
 def cancelled(output: Output, job: Mapping[str, Any]) -> None:
     """Say whether the job has ended."""
     name = f"{job['id']} ({one_line(str(job['title']))})"

@@ -139,6 +139,7 @@ VIEWS: dict[str, str] = {
     "jobs.prune": "job_views:pruned",
     "jobs.retry": "job_views:repeated",
     "jobs.show": "job_views:show_job",
+    "jobs.watch": "job_views:watched",
     "node.doctor": "views:show_checks",
     "node.logs": "views:log_line",
     "node.status": "views:status",
