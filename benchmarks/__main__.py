@@ -13,6 +13,7 @@ from benchmarks import (
     new_shell,
     prompt,
     startup,
+    webhook,
 )
 from benchmarks import exec as exec_
 from benchmarks.report import main
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "copy": copy.run,
     "fanout": fanout.run,
     "failover": failover.run,
+    "webhook": webhook.run,
     "jobs": jobs.run,
 }
 
