@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -69,9 +70,11 @@ class Deliveries:
         cut = msgspec.structs.replace(
             delivery, id=delivery.id[:_MAX_ID], reasons=delivery.reasons[:_MAX_REASONS]
         )
-        for place, key in enumerate(keys):
-            seen = _Seen(delivery.at, None if place else cut)
-            await self._local.put_local(namespace, key, msgspec.msgpack.encode(seen))
+        rows = [
+            (key, msgspec.msgpack.encode(_Seen(delivery.at, None if place else cut)))
+            for place, key in enumerate(keys)
+        ]
+        await asyncio.gather(*(self._local.put_local(namespace, *row) for row in rows))
         added = self._added.get(integration, _PRUNE_EVERY) + 1
         self._added[integration] = added
         if added >= _PRUNE_EVERY:
