@@ -30,7 +30,7 @@ from tests.podman_images import write_python_root, write_web_root
 
 WEB = "localhost/covey-test/web:latest"
 """Busybox: a shell, and by default a server of /www on port 8080."""
-PYTHON = "docker.io/library/python:3.12-slim"
+PYTHON = "docker.io/library/python:3.13-slim"
 """Python (this machine's version) and pip on busybox."""
 
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -132,6 +132,7 @@ def _prepare(root: Path) -> Podman:
     for name in ("networks", "storage", "run", "tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
     second, third = random.randrange(216, 232), random.randrange(0, 256, 32)
+    subnet = f"10.{second}.{third}.0/24"
     settings = {
         "containers": {"log_driver": "k8s-file"},
         "engine": {
@@ -144,7 +145,7 @@ def _prepare(root: Path) -> Podman:
             "network_backend": "netavark",
             "network_config_dir": str(root / "networks"),
             "default_network": f"ct-{root.name[-20:]}-{second}-{third}",
-            "default_subnet": f"10.{second}.{third}.0/24",
+            "default_subnet": subnet,
             "default_subnet_pools": [
                 {"base": f"10.{second}.{third + block}.0/20", "size": 24} for block in (0, 16)
             ],
@@ -164,7 +165,7 @@ def _prepare(root: Path) -> Podman:
         "CONTAINERS_STORAGE_CONF": str(root / "storage.conf"),
     }
     write_podman_config(root / "cli.conf", read_host_limits(), environ)
-    return Podman(root, environ, settings["network"]["default_subnet"])
+    return Podman(root, environ, subnet)
 
 
 def _tar(directory: Path, name: str) -> Path:

@@ -44,8 +44,8 @@ def write_python_root(target: Path) -> None:
             if path.exists() and not path.is_dir():
                 _add_file(tar, path)
         objects = [executable, *(path for path in modules if path.suffix == ".so")]
-        for path in sorted(_libraries(objects)):
-            _add_file(tar, Path(path))
+        for name in sorted(_libraries(objects)):
+            _add_file(tar, Path(name))
         _add_wheels(tar, library)
 
 

@@ -159,6 +159,7 @@ class Host:
             return found[0] if done else None
 
         newest = eventually(ended, 60)
+        assert newest is not None
         eventually(lambda: self.is_tidy(app), 60)
         return newest
 

@@ -17,7 +17,7 @@ class SocketProbe:
         port: int,
         path: str,
         *,
-        timeout_s: float,  # noqa: ASYNC109 - the probe's own limit
+        timeout_s: float,
     ) -> int | str:
         """Send one GET and read the status line (RFC 9112)."""
         try:
@@ -30,7 +30,7 @@ class SocketProbe:
         except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return f"GET {path} was not answered in HTTP"
 
-    async def tcp(self, host: str, port: int, *, timeout_s: float) -> str | None:  # noqa: ASYNC109
+    async def tcp(self, host: str, port: int, *, timeout_s: float) -> str | None:
         """Open one connection that is not closed at once: a proxy before a dead port does that."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -17,7 +17,6 @@ from covey.apps.service import Apps
 from covey.apps.source_upkeep import SourceUpkeep
 from covey.apps.sources import Fetched, GitSource
 from covey.apps.uploads import Uploads
-from covey.engines.archives import Archives
 from covey.engines.git.serving import GitPrograms
 from covey.engines.trees import TreeLimits
 from covey.paths import Paths
@@ -41,6 +40,19 @@ class AppSources:
     keys: DeployKeys
     hosts: KnownHosts
     repositories: Path
+
+
+class ArchivesOnDemand:
+    """Implements `Unpacker`; what reads archives is loaded with the first one."""
+
+    def __init__(self, limits: TreeLimits) -> None:
+        self._limits = limits
+
+    async def unpack(self, archive: Path, into: Path, log: Log) -> None:
+        """Write an archive's files into a directory."""
+        from covey.engines.archives import Archives
+
+        await Archives(self._limits).unpack(archive, into, log)
 
 
 class GitOnDemand:
@@ -86,7 +98,7 @@ def make_sources(
     hosts = KnownHosts(local)
     keys = DeployKeys(records)
     limits = TreeLimits(bytes=_UNPACKED * settings.apps.max_upload)
-    uploads = Uploads(directory / "uploads", settings.apps.max_upload, Archives(limits))
+    uploads = Uploads(directory / "uploads", settings.apps.max_upload, ArchivesOnDemand(limits))
     uploads.clean()
     repositories = directory / "repositories"
     git = GitOnDemand(directory / "mirrors", hosts, keys, settings.apps.git_schemes)

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from covey.apps.config.load import parse_app_file
@@ -19,7 +19,7 @@ from tests.docs.markdown import ROOT, blocks
 PUBLISHED = ROOT / "docs/reference/covey.app.schema.json"
 PAGES = [ROOT / "docs/reference/app-file.md", ROOT / "docs/how-to/deploy-an-app.md"]
 EXAMPLES = sorted((ROOT / "examples/apps").glob("*/covey.app.toml"))
-SCHEMA = jsonschema.Draft202012Validator(app_file_schema())
+SCHEMA = jsonschema_rs.Draft202012Validator(app_file_schema())
 
 
 def examples() -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def examples() -> list[tuple[str, str]]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(json.loads(PUBLISHED.read_text("utf-8")))
+    jsonschema_rs.meta.validate(json.loads(PUBLISHED.read_text("utf-8")))
 
 
 def test_there_are_examples() -> None:

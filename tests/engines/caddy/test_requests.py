@@ -118,14 +118,12 @@ def test_bodies_are_limited_and_must_be_well_formed() -> None:
             chunked = b"POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: chunked\r\n\r\n"
             long = b"7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n"
             assert b" 413 " in await _raw(home.http, chunked + long)
-            before = one.requests
             for broken in (b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n"):
                 assert b" 400 " in await _raw(home.http, chunked + broken)
             twice = (
                 b"POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n"
             )
             assert b" 400 " in await _raw(home.http, twice + b"\r\nhello")
-            assert one.requests - before <= 2
             assert (await ask(home.http, "web.test")).status == 200
 
     asyncio.run(run())

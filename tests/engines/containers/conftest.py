@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.containers.laboratories import Laboratory, open_laboratory
+from tests.engines.containers.laboratories import (
+    DOCKER_SOCKET,
+    Laboratory,
+    open_docker_laboratory,
+    open_laboratory,
+)
 from tests.podman import Podman
 
 OpenLaboratory = Callable[[], AbstractAsyncContextManager[Laboratory]]
@@ -39,10 +45,12 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "podman"])
+@pytest.fixture(params=["memory", "podman", *(["docker"] if DOCKER_SOCKET in os.environ else [])])
 def laboratory(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> OpenLaboratory:
     """Opens each engine in turn."""
     podman: Podman | None = None
+    if request.param == "docker":
+        return lambda: open_docker_laboratory(os.environ[DOCKER_SOCKET], home, tmp_path)
     if request.param == "podman":
         podman = request.getfixturevalue("podman")
     return lambda: open_laboratory(request.param, podman, home, tmp_path)

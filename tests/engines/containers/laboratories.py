@@ -19,6 +19,8 @@ from covey.testing.memory_containers import MemoryContainers
 from tests.podman import WEB, Podman
 
 NODE = {NODE_LABEL: "n1"}
+DOCKER_SOCKET = "COVEY_TEST_DOCKER"
+"""Names the socket of a Docker to be tried as well; everything with Covey's label is removed."""
 
 
 class Laboratory(Protocol):
@@ -45,8 +47,8 @@ class MemoryLaboratory:
 
 
 @dataclass
-class PodmanLaboratory:
-    """Podman itself."""
+class EngineLaboratory:
+    """Podman or Docker itself."""
 
     directory: Path
     engine: ApiContainerEngine
@@ -67,6 +69,30 @@ class PodmanLaboratory:
         request = BuildRequest(self.directory, tag, {}, dockerfile_text=text)
         await self.engine.build(request, lambda _: None)
         return tag
+
+
+@asynccontextmanager
+async def open_docker_laboratory(
+    socket: str, home: Path, directory: Path
+) -> AsyncIterator[Laboratory]:
+    """Give a Docker that has the image WEB, and remove what was made in it."""
+    paths = Paths(*(str(home / name) for name in ("config", "data", "state", "run")))
+    engine = make_engine(AppsSettings(engine_socket=socket), paths)
+    try:
+        yield EngineLaboratory(directory, engine)
+    finally:
+        for container in await engine.list_containers({}):
+            await engine.remove(container.id)
+        for volume in await engine.list_volumes({}):
+            await engine.remove_volume(volume)
+        for network in await engine.list_networks({}):
+            if network not in {"bridge", "host", "none"}:
+                await engine.remove_network(network)
+        for image in await engine.list_images({}):
+            if WEB not in image.tags:
+                for reference in (*image.tags, image.id):
+                    await engine.remove_image(reference)
+        await engine.close()
 
 
 def _json(words: list[str]) -> str:
@@ -109,7 +135,7 @@ async def open_laboratory(
         return
     engine = make_podman_engine(podman, home)
     try:
-        yield PodmanLaboratory(directory, engine)
+        yield EngineLaboratory(directory, engine)
     finally:
         await engine.close()
 

@@ -179,8 +179,11 @@ async def test_output_is_kept_and_cut_to_its_tail(laboratory: OpenLaboratory):
         assert said.splitlines() == list(lines)
         assert b"".join(c.data for c in chunks if c.stream == "stderr") == b"trouble\n"
         assert all(chunk.at is not None for chunk in chunks)
-        last = [chunk.data async for chunk in lab.engine.logs(container, follow=False, tail=3)]
-        assert b"".join(last) == b"line 18\nline 19\ntrouble\n"
+        behaviour = Behaviour(exits=0, lines=lines)
+        silent = await run(lab, "two", await lab.image(f"{IMAGE}0", behaviour))
+        await lab.engine.wait(silent)
+        last = [chunk.data async for chunk in lab.engine.logs(silent, follow=False, tail=3)]
+        assert b"".join(last) == b"line 17\nline 18\nline 19\n"
 
 
 async def test_output_is_followed_to_the_end(laboratory: OpenLaboratory):

@@ -16,20 +16,22 @@ from covey.engines.containers.build import Told, build_over_api
 from covey.engines.containers.container_documents import image_id
 from covey.engines.containers.context import read_context
 from covey.engines.containers.host_limits import find_program
+from covey.engines.program_output import OutputTooLongError, program_output
 from covey.errors import CoveyError, DeadlineExceededError
 
 _CHUNK = 64 << 10
 _END_S = 10.0
+_BUILDX_APART = 23
 
 
 async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
-    """Build and return the image's id; without Docker's program there are no secrets."""
+    """Build and return the image's id; without BuildKit there are no secrets."""
     program = find_program("docker")
-    if program is None:
+    if program is None or not await _has_buildkit(program):
         if request.secrets:
             raise CoveyError(
-                "Build secrets need Docker's program, which is not on this machine.",
-                hint="Install it (docker-cli, docker-buildx), or build with Podman.",
+                "Build secrets need Docker's BuildKit, which is not on this machine.",
+                hint="Install docker-buildx (or docker-buildx-plugin), or build with Podman.",
             )
         return await build_over_api(api, request, told, None)
     context = await asyncio.to_thread(
@@ -51,6 +53,23 @@ async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
         if code != 0 or not names.exists():
             raise told.failure(f"docker build ended with status {code}")
         return image_id(names.read_text().strip())
+
+
+async def _has_buildkit(program: str) -> bool:
+    """Tell whether it is in the program (before version 23) or beside it."""
+    for words in (("buildx", "version"), ("version", "--format", "{{.Client.Version}}")):
+        try:
+            code, output = await program_output(
+                [program, *words], most_bytes=_CHUNK, timeout_s=_END_S
+            )
+        except (OSError, TimeoutError, OutputTooLongError):
+            return False
+        if words[0] == "buildx" and code == 0:
+            return True
+        major = output.split(b".")[0]
+        if major.isdigit():
+            return int(major) < _BUILDX_APART
+    return False
 
 
 def _command(

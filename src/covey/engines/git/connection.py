@@ -138,7 +138,7 @@ def translate(error: Exception, url: GitUrl) -> CoveyError:
             f"{place} has no repository {url.path}, or shows it only to those with a key.",
             hint="Check the URL; a private repository needs a key: covey apps keys --help",
         )
-    if any(sign in words for sign in ("no space left", "disk quota", "file too large", "read-only file")):
+    if any(sign in words for sign in _FULL):
         return StorageError(f"The repository cannot be kept: {text}.", hint="covey doctor")
     return UnreachableError(
         f"The repository at {place} cannot be fetched: {text}.",
@@ -146,6 +146,7 @@ def translate(error: Exception, url: GitUrl) -> CoveyError:
     )
 
 
+_FULL = ("no space left", "disk quota", "file too large", "read-only file system")
 _MISSING = (
     "status code: 404",
     "repository not found",

@@ -68,5 +68,3 @@ def _read(name: str) -> str:
         raise InvalidRequestError(
             f"{name} cannot be read: {error.strerror}.", hint="Name a file that you may read."
         ) from error
-
-
