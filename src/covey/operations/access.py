@@ -76,6 +76,11 @@ class Caller:
         """The name, and the member that it was forwarded by: `root@freya via freya`."""
         return self.name if self.via is None else f"{self.name} via {self.via}"
 
+    @property
+    def as_user(self) -> str | None:
+        """The system user that policy binds the caller's commands and files to, if any."""
+        return None if self.limits is None else self.limits.as_user
+
 
 def authorize(caller: Caller, operation_name: str, required: Role) -> None:
     """Raise `RefusedError` unless `caller` may run the operation."""

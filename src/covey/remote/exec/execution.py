@@ -59,6 +59,7 @@ class Attached:
         self.id = identifier
         self.prepared = prepared
         self.caller = caller
+        self.user = prepared.launch.account.name
         self.pid = process.pid
         self.started = datetime.now(UTC)
         self.output = 0

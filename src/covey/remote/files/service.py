@@ -57,7 +57,7 @@ class Files:
         self._partials = partials
 
     def _view(self, caller: Caller) -> tuple[Roots, Disk]:
-        user = None if caller.limits is None else caller.limits.as_user
+        user = caller.as_user
         roots = self._roots(user)
         if caller.kind is CallerKind.LOCAL and caller.via is None:
             roots = Roots((*roots.paths, "/"))
