@@ -74,14 +74,18 @@ def test_the_lesser_role_counts(own: Role, of_member: Role):
 
 def test_a_token_stays_a_token_and_nobody_becomes_the_local_owner():
     kinds = {}
-    for kind in (CallerKind.LOCAL, CallerKind.TOKEN, CallerKind.NODE):
+    for kind in (CallerKind.LOCAL, CallerKind.TOKEN):
         proof = asserter().assertion(owner(kind=kind), FRIGG.node_id)
         kinds[kind] = verifier().verify(proof, FREYA.node_id, "").kind
     assert kinds == {
         CallerKind.LOCAL: CallerKind.NODE,
         CallerKind.TOKEN: CallerKind.TOKEN,
-        CallerKind.NODE: CallerKind.NODE,
     }
+
+
+def test_a_member_that_came_with_its_certificate_goes_no_further_under_another_name():
+    with pytest.raises(RefusedError, match="goes no further"):
+        asserter().assertion(owner(kind=CallerKind.NODE), FRIGG.node_id)
 
 
 def test_it_is_for_one_audience_and_from_one_origin():

@@ -78,8 +78,11 @@ class Asserter:
         self._made: OrderedDict[tuple[object, ...], tuple[int, bytes]] = OrderedDict()
 
     def assertion(self, caller: Caller, audience: NodeId) -> bytes:
-        """Say who calls; raises `RefusedError` for a call that came from another node itself."""
-        if caller.via is not None or caller.kind is CallerKind.ANONYMOUS:
+        """Say who calls; raises `RefusedError` for a call that came from another node itself.
+
+        What another node called, over a link or by its certificate, would count as ours there.
+        """
+        if caller.via is not None or caller.kind not in {CallerKind.LOCAL, CallerKind.TOKEN}:
             raise RefusedError(
                 "A call from another node goes no further than here.",
                 hint="Call the host itself: -H NAME.",
