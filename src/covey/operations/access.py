@@ -58,6 +58,7 @@ class Limits:
 class Caller:
     """An authenticated caller; `allowed` holds patterns of operation names (`env.*`).
 
+    `node_id` is the member that calls or vouches, or that made the token, if one did;
     `via` names the member that forwarded the call and vouches for the caller; `limits` are what
     this node's policy says of callers from there.
     """
