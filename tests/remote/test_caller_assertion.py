@@ -168,6 +168,19 @@ def test_noise_is_refused(noise: bytes):
 @pytest.mark.parametrize("field,value", [(2, "emperor"), (1, "anonymous"), (1, "ghost")])
 def test_a_role_or_kind_that_is_none_is_refused(field: int, value: str):
     """Even of a node that signs it."""
+    refuse_signed(field, value)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257, "root\nadmin", "\x1b[2Jroot"])
+def test_a_name_that_cannot_be_shown_is_refused(name: str):
+    refuse_signed(0, name)
+
+
+def test_one_that_would_fill_the_memory_is_refused():
+    refuse_signed(3, ["x" * 1000] * 100)
+
+
+def refuse_signed(field: int, value: object) -> None:
     said = ["x", "local", "admin", ["*"], FREYA.node_id, FRIGG.node_id, NOW + LIFE_MS]
     said[field] = value
     body = msgspec.msgpack.encode(said)

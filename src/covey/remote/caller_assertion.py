@@ -27,6 +27,8 @@ LIFE_MS = 5 * 60 * 1000
 _SKEW_MS = 60 * 1000
 _DOMAIN = b"covey caller assertion v1\0"
 _MOST_KEPT = 512
+_LONGEST = 64 << 10
+_LONGEST_NAME = 256
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -161,6 +163,8 @@ class AssertionVerifier:
         )
 
     def _read(self, data: bytes, origin: Origin) -> Assertion:
+        if len(data) > _LONGEST:
+            raise _invalid("it is too long")
         digest = blake2b(origin.sign_key + data, digest_size=32).digest()
         known = self._proven.get(digest)
         if known is not None:
@@ -172,6 +176,9 @@ class AssertionVerifier:
             said = msgspec.msgpack.decode(signed.body, type=Assertion)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _invalid("it cannot be read") from error
+        # The name is kept in the audit trail, and shown on terminals.
+        if not (0 < len(said.caller) <= _LONGEST_NAME and said.caller.isprintable()):
+            raise _invalid("it names nobody that can be shown")
         _keep(self._proven, digest, said)
         return said
 
