@@ -19,7 +19,7 @@ from covey.errors import (
     UnreachableError,
 )
 from covey.operations.access import Caller, CallerKind, Limits, Role
-from covey.remote import call_links
+from covey.remote import call_link, call_links
 from covey.remote.calls import CallHeader, Route
 from covey.remote.relay import introduce
 from covey.remote.tls_frames import TlsFrames
@@ -239,6 +239,30 @@ def test_a_reader_that_stops_holds_the_far_side_back(play: Play):
         held = [sum(len(piece.data) for piece in s._held) for s in inner._streams.values()]
         assert max(held) <= 256 * 1024
         await items.aclose()
+
+    play(scene)
+
+
+def test_many_long_messages_at_once_are_held_up_to_a_bound(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+):
+    """A peer that begins a long message on each stream cannot fill this node's memory."""
+    monkeypatch.setattr(call_link, "MOST_ASSEMBLED_BYTES", 4 << 20)
+
+    async def scene(fleet: Fleet) -> None:
+        freya, frigg = pair(fleet)
+        await eventually(lambda: frigg.id in freya.links._direct)
+        out, inner = freya.links._direct[frigg.id], frigg.links._direct[freya.id]
+        streams = [out.open(call_links.Purpose.CALL) for _ in range(16)]
+        most = 0
+        for stream in streams:
+            await stream.send(bytes(1 << 20))
+        while not all(stream.closed.is_set() for stream in streams):
+            await asyncio.sleep(0)
+            most = max(most, inner.assembled)
+        assert 3 << 20 < most <= 4 << 20
+        assert inner.assembled == 0
+        assert await freya.call(frigg, get_word, text="a") == Word("a by frigg")
 
     play(scene)
 
