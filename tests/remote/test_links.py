@@ -21,7 +21,7 @@ from covey.errors import (
 from covey.operations.access import Caller, CallerKind, Limits, Role
 from covey.remote import call_link, call_links
 from covey.remote.calls import CallHeader, Route
-from covey.remote.relay import introduce
+from covey.remote.relay import ask_for_relay, introduce
 from covey.remote.tls_frames import TlsFrames
 from covey.store.api import NodeId
 from tests.remote.members import (
@@ -412,6 +412,45 @@ def test_relays_do_not_chain(play: Play):
         error = await failure(freya.call(frigg, get_word, text="a"))
         assert isinstance(error, UnreachableError)
         assert await freya.call(thor, get_word, text="a") == Word("a by thor")
+
+    play(scene)
+
+
+def test_one_member_cannot_take_all_that_a_relay_lends(play: Play):
+    async def scene(fleet: Fleet) -> None:
+        freya, odin, frigg = three(fleet)
+        thor = fleet.member("thor")
+        link(thor, odin)
+        await eventually(lambda: len(odin.links._direct) == 3)
+        between = freya.links._direct[odin.id]
+        asked = [between.open(call_links.Purpose.RELAY) for _ in range(200)]
+        for stream in asked:
+            await ask_for_relay(stream, frigg.id)
+        await eventually(lambda: sum(not stream.closed.is_set() for stream in asked) <= 8)
+        assert await odin.call(frigg, get_word, text="a") == Word("a by frigg")
+        assert await thor.call(frigg, get_word, text="a") == Word("a by frigg")
+        for stream in asked:
+            stream.reset()
+        await eventually(lambda: sum(odin.links._lent.values()) <= 1)
+        assert await freya.call(frigg, get_word, text="a") == Word("a by frigg")
+
+    play(scene)
+
+
+def test_a_member_that_brings_relayed_connections_without_end_is_refused(play: Play):
+    """Each would be a connection of its own, with all that one may hold."""
+
+    async def scene(fleet: Fleet) -> None:
+        freya, odin, frigg = three(fleet)
+        await eventually(lambda: frigg.id in odin.links._direct)
+        streams = [
+            odin.links._direct[frigg.id].open(call_links.Purpose.RELAYED) for _ in range(8 + 2)
+        ]
+        for stream in streams:
+            await introduce(stream, freya.id)
+            await TlsFrames(stream, freya.client_tls(), server_side=False).handshake()
+        await eventually(lambda: sum(stream.closed.is_set() for stream in streams) == 2)
+        assert len(frigg.links._running) == 8
 
     play(scene)
 
