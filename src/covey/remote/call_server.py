@@ -14,8 +14,14 @@ from typing import Any
 
 import msgspec
 
-from covey.errors import CoveyError, DeadlineExceededError, InvalidRequestError, NotFoundError
-from covey.operations.access import Caller
+from covey.errors import (
+    CoveyError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+)
+from covey.operations.access import Caller, authorize
 from covey.operations.audit import AuditSink
 from covey.operations.codec import from_msgpack, to_msgpack
 from covey.operations.context import Context, Services
@@ -42,12 +48,24 @@ class CallServer:
         self._services = services
         self._audit = audit
         self._verifier = verifier
+        self._calls: dict[asyncio.Task[Any], tuple[Caller, Operation]] = {}
+        self._withdrawn: dict[asyncio.Future[None], RefusedError] = {}
+
+    def check_rights(self) -> None:
+        """End the calls whose callers may not make them any more; for when a role changes."""
+        for task, (caller, operation) in list(self._calls.items()):
+            try:
+                authorize(self._verifier.renewed(caller), operation.name, operation.access)
+            except RefusedError as error:
+                self._withdrawn[task] = error
+                task.cancel()
 
     async def serve(
         self, header: CallHeader, call: IncomingCall, peer: NodeId, address: str
     ) -> None:
         """Run one call that the proven member `peer` sent, to its end."""
-        running = asyncio.ensure_future(self._run(header, call, peer, address))
+        running = asyncio.create_task(self._run(header, call, peer, address))
+        running.add_done_callback(lambda task: self._calls.pop(task, None))
         leaving = asyncio.ensure_future(call.cancelled())
         error = b""
         try:
@@ -57,13 +75,16 @@ class CallServer:
         except (CallCancelledError, asyncio.CancelledError):
             if leaving.done():
                 return
-            raise
+            if running not in self._withdrawn:
+                raise
+            error = encode_error(self._withdrawn[running])
         except CoveyError as problem:
             error = encode_error(problem)
         finally:
             for task in (running, leaving):
                 task.cancel()
             await asyncio.gather(running, leaving, return_exceptions=True)
+            self._withdrawn.pop(running, None)
         await call.finish(error)
 
     async def _run(
@@ -81,6 +102,9 @@ class CallServer:
         if operation.signature.input is not None:
             items = _input(call, operation.signature.input.item)
         arguments = self._arguments(operation, header, context)
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls[task] = caller, operation
         work = Call(operation, arguments, context, items)
         await _send_results(work.results(LocalPlace(self._audit)), call, context, operation)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -161,6 +161,15 @@ class AssertionVerifier:
             via=origin.name,
             limits=self._limits(origin.name, peer, role),
         )
+
+    def renewed(self, caller: Caller) -> Caller:
+        """Return a caller that was verified before, with the rights of now; raises as `verify`."""
+        peer = NodeId(caller.node_id or "")
+        origin = self._origin(peer)
+        if origin is None:
+            raise RefusedError(f"Node {peer[:8]} is not a member of this fleet.")
+        role = min(caller.role, origin.role)
+        return replace(caller, role=role, limits=self._limits(origin.name, peer, role))
 
     def _read(self, data: bytes, origin: Origin) -> Assertion:
         if len(data) > _LONGEST:
