@@ -262,6 +262,22 @@ def test_a_link_that_comes_in_time_is_used(play: Play):
     play(scene)
 
 
+def test_who_gives_up_waiting_for_a_link_leaves_nothing_behind(play: Play):
+    async def scene(fleet: Fleet) -> None:
+        freya, frigg = fleet.member("freya"), fleet.member("frigg")
+        before = asyncio.all_tasks()
+        calling = asyncio.create_task(freya.call(frigg, get_word, text="a"))
+        await eventually(lambda: freya.dials == 1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not calling.done()
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        await eventually(lambda: asyncio.all_tasks() == before)
+
+    play(scene)
+
+
 def test_a_removed_member_is_cut_off_at_once(play: Play):
     async def scene(fleet: Fleet) -> None:
         freya, frigg = pair(fleet)

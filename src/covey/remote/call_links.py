@@ -180,8 +180,10 @@ class CallLinks:
             if not relaying.done():
                 waiting.add(relaying)
             timeout = left if relaying.done() else None
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=timeout)
-            changing.cancel()
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=timeout)
+            finally:
+                changing.cancel()
 
     async def _relay_to(self, node_id: NodeId) -> CallLink | None:
         """Ask all who are linked directly at the same time; the first that leads there is used."""
