@@ -10,7 +10,7 @@ from itertools import islice
 
 from covey.errors import CoveyError, InvalidRequestError
 from covey.remote.files.delta import Literal, Reuse, find_delta, is_block_length, joined
-from covey.remote.files.disk import Disk
+from covey.remote.files.disk import Disk, acquire
 from covey.remote.files.model import (
     Begin,
     ContentEnd,
@@ -151,7 +151,9 @@ class _Sender:
     async def _send_large(self, want: Want) -> AsyncGenerator[SendItem, None]:
         """Send one content in pieces; the next is read while one is sent."""
         try:
-            content = await self._disk.run(_Content, self._tree, want)
+            content = await acquire(
+                self._disk, lambda: _Content(self._tree, want), lambda made: made.close()
+            )
         except (OSError, CoveyError) as error:
             yield Unreadable(want.number, _reason(error))
             return
@@ -178,7 +180,11 @@ class _Content:
     def __init__(self, tree: SourceTree, want: Want) -> None:
         self._entry = tree.sources[want.number].entry
         self._descriptor, found = tree.open(want.number)
-        self.offset, self._hasher = self._common(want)
+        try:
+            self.offset, self._hasher = self._common(want)
+        except BaseException:
+            self.close()
+            raise
         size = self._entry.size
         if want.blocks and not self.offset:
             self._items = self._with_delta(want)
