@@ -110,6 +110,19 @@ def test_a_tokens_scope_and_the_targets_policy_hold_there(play: Play):
     play(scene)
 
 
+def test_what_policy_keeps_from_a_token_here_does_not_go_on_in_this_nodes_name(play: Play):
+    async def scene(fleet: Fleet) -> None:
+        freya, frigg = pair(fleet)
+        limits = Limits(deny=("word.set",))
+        bound = Caller(CallerKind.TOKEN, "ci", Role.ADMIN, "192.0.2.7", limits=limits)
+        error = await failure(freya.call(frigg, set_word, text="a", caller=bound))
+        assert error.details == {"operation": "word.set", "policy": True}
+        assert frigg.work.callers == []
+        assert await freya.call(frigg, get_word, text="a", caller=bound) == Word("a by frigg")
+
+    play(scene)
+
+
 def test_a_forwarded_call_goes_no_further(play: Play):
     async def scene(fleet: Fleet) -> None:
         freya, frigg = pair(fleet)

@@ -98,6 +98,11 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
             hint="Create a token whose --allow patterns include it.",
             details={"operation": operation_name, "allowed": list(caller.allowed)},
         )
+    check_limits(caller, operation_name)
+
+
+def check_limits(caller: Caller, operation_name: str) -> None:
+    """Raise `RefusedError` if this node's policy keeps the operation from the caller."""
     if caller.limits is not None and not caller.limits.permit(operation_name):
         raise RefusedError(
             f"This node's policy does not let {caller.label} run {operation_name}.",
