@@ -260,3 +260,9 @@ def test_what_was_not_offered_is_not_sent(service: Files, top: Path, wants: list
 
     with pytest.raises(InvalidRequestError):
         at_once(work)
+
+
+def test_a_directory_in_none_is_told_with_the_way_to_make_both(service: Files):
+    with pytest.raises(NotFoundError) as caught:
+        at_once(lambda: service.make_directory(CALLER, "a/b", 0o755, parents=False))
+    assert "--parents" in str(caught.value.hint)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from covey.errors import ConflictError, InvalidRequestError
+from covey.errors import ConflictError, InvalidRequestError, NotFoundError
 from covey.operations.access import Caller, CallerKind
 from covey.remote.files.disk import Disk, Disks, acquire
 from covey.remote.files.failures import failure, shown
@@ -169,8 +169,14 @@ class Files:
                     _make_missing(roots, str(above), mode)
                 _make_missing(roots, path, mode)
             else:
-                with roots.locate(path.rstrip("/") or "/") as place:
-                    make_directory(place, mode)
+                try:
+                    with roots.locate(path.rstrip("/") or "/") as place:
+                        make_directory(place, mode)
+                except NotFoundError as error:
+                    raise NotFoundError(
+                        f"What {path} would be in does not exist.",
+                        hint="Make that too: --parents",
+                    ) from error
             with roots.locate(path) as place:
                 return describe(place.directory, place.at, path)
 
