@@ -20,6 +20,7 @@ from covey.errors import (
 from covey.operations.access import Caller, CallerKind, Limits, Role
 from covey.remote import call_link, call_links
 from covey.remote.calls import CallHeader, Route
+from covey.store.api import NodeId
 from tests.remote.members import (
     Fleet,
     Play,
@@ -271,6 +272,32 @@ def test_a_link_that_comes_in_time_is_used(play: Play):
         await asyncio.sleep(0)
         link(freya, frigg)
         assert await calling == Word("a by frigg")
+
+    play(scene)
+
+
+def test_all_who_call_a_host_that_is_away_wait_for_it_together(play: Play):
+    async def scene(fleet: Fleet) -> None:
+        freya, frigg = fleet.member("freya"), fleet.member("frigg")
+        attempts = 0
+        relay_to = freya.links._relay_to
+
+        async def watched(node_id: NodeId) -> Any:
+            nonlocal attempts
+            attempts += 1
+            return await relay_to(node_id)
+
+        freya.links._relay_to = watched  # type: ignore[method-assign]
+        calls = [freya.call(frigg, get_word, text="a") for _ in range(20)]
+        errors = await asyncio.gather(*map(failure, calls))
+        assert {type(error) for error in errors} == {UnreachableError}
+        assert attempts == 1
+        assert isinstance(await failure(freya.call(frigg, get_word, text="a")), UnreachableError)
+        assert attempts == 2
+        calling = asyncio.create_task(failure(freya.call(frigg, get_word, text="a")))
+        await eventually(lambda: attempts == 3)
+        await freya.links.close()
+        assert isinstance(await calling, UnreachableError)
 
     play(scene)
 

@@ -86,7 +86,7 @@ class CallLinks:
         self._direct: dict[NodeId, CallLink] = {}
         self._relayed: dict[NodeId, CallLink] = {}
         self._running: dict[CallLink, asyncio.Task[None]] = {}
-        self._relaying: dict[NodeId, asyncio.Lock] = {}
+        self._attempts: dict[NodeId, asyncio.Task[CallLink]] = {}
         self._lent: Counter[tuple[NodeId, NodeId]] = Counter()
         self._changed = asyncio.Event()
 
@@ -131,6 +131,8 @@ class CallLinks:
 
     async def close(self) -> None:
         """End all links."""
+        for attempt in self._attempts.values():
+            attempt.cancel()
         for link in [*self._direct.values(), *self._running]:
             await link.close()
         for task in list(self._running.values()):
@@ -151,13 +153,32 @@ class CallLinks:
         if link is not None:
             return link
         self._dial_now()
-        async with self._relaying.setdefault(node_id, asyncio.Lock()):
-            relaying = asyncio.ensure_future(self._relay_to(node_id))
-            try:
-                return await self._first_link(node_id, relaying)
-            finally:
-                relaying.cancel()
-                await asyncio.gather(relaying, return_exceptions=True)
+        attempt = self._attempts.get(node_id)
+        if attempt is None:
+            # One for all who want it: in turn, the last would wait as often as there are callers.
+            attempt = asyncio.create_task(self._attempt(node_id))
+            self._attempts[node_id] = attempt
+            attempt.add_done_callback(lambda task: self._attempted(node_id, task))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if not attempt.cancelled():
+                raise
+            raise UnreachableError("This node has just ended its connections.") from None
+
+    async def _attempt(self, node_id: NodeId) -> CallLink:
+        relaying = asyncio.ensure_future(self._relay_to(node_id))
+        try:
+            return await self._first_link(node_id, relaying)
+        finally:
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
+
+    def _attempted(self, node_id: NodeId, attempt: asyncio.Task[CallLink]) -> None:
+        del self._attempts[node_id]
+        if not attempt.cancelled():
+            # Those who waited may all have left: then nobody else looks at what went wrong.
+            attempt.exception()
 
     async def _first_link(
         self, node_id: NodeId, relaying: asyncio.Future[CallLink | None]
