@@ -31,6 +31,7 @@ from covey.operations.registry import Operation, Registry
 from covey.remote.call_errors import CallCancelledError, encode_error
 from covey.remote.caller_assertion import AssertionVerifier
 from covey.remote.calls import MAX_MESSAGE_BYTES, CallHeader, IncomingCall
+from covey.remote.refusals import RefusalTrails
 from covey.store.api import NodeId
 
 
@@ -46,7 +47,7 @@ class CallServer:
     ) -> None:
         self._registry = registry
         self._services = services
-        self._audit = audit
+        self._trails = RefusalTrails(audit)
         self._verifier = verifier
         self._calls: dict[asyncio.Task[Any], tuple[Caller, Operation]] = {}
         self._withdrawn: dict[asyncio.Future[None], RefusedError] = {}
@@ -101,12 +102,13 @@ class CallServer:
         items = None
         if operation.signature.input is not None:
             items = _input(call, operation.signature.input.item)
-        arguments = self._arguments(operation, header, context)
+        audit = self._trails.of(peer)
+        arguments = self._arguments(operation, header, context, audit)
         task = asyncio.current_task()
         if task is not None:
             self._calls[task] = caller, operation
         work = Call(operation, arguments, context, items)
-        await _send_results(work.results(LocalPlace(self._audit)), call, context, operation)
+        await _send_results(work.results(LocalPlace(audit)), call, context, operation)
 
     def _context(self, caller: Caller, header: CallHeader) -> Context:
         deadline = None
@@ -115,12 +117,12 @@ class CallServer:
         return Context(caller, self._services, secrets.token_hex(8), deadline)
 
     def _arguments(
-        self, operation: Operation, header: CallHeader, context: Context
+        self, operation: Operation, header: CallHeader, context: Context, audit: AuditSink
     ) -> msgspec.Struct:
         try:
             return from_msgpack(header.arguments, operation.signature.arguments)
         except InvalidRequestError:
-            authorize_early(operation, context, self._audit)
+            authorize_early(operation, context, audit)
             raise
 
 
