@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,12 @@ async def wait_word(ctx: Context) -> Word:
     return Word("released")
 
 
+@operation("word.guard", access=Role.OPERATOR, effect=Effect.CHANGE, http="POST /guard")
+async def guard_word(ctx: Context) -> Word:
+    """Wait until released, as an operator alone may."""
+    return await wait_word(ctx)
+
+
 @operation("word.flood", access=Role.VIEWER, effect=Effect.READ, http="GET /flood")
 async def flood(ctx: Context, *, count: int, size: int = 1) -> AsyncIterator[Word]:
     """Say much."""
@@ -118,7 +124,9 @@ def operation_of(function: Any) -> Operation:
     return found
 
 
-REGISTRY = Registry([operation_of(item) for item in (get_word, set_word, wait_word, flood, echo)])
+REGISTRY = Registry(
+    [operation_of(item) for item in (get_word, set_word, wait_word, guard_word, flood, echo)]
+)
 
 
 class Trail:
@@ -272,3 +280,33 @@ async def failure(work: Any) -> CoveyError:
     except CoveyError as error:
         return error
     raise AssertionError("it did not fail")
+
+
+Scene = Callable[[Fleet], Awaitable[None]]
+Play = Callable[[Scene], None]
+
+
+def pair(fleet: Fleet, role: Role = Role.ADMIN) -> tuple[Member, Member]:
+    freya, frigg = fleet.member("freya", role), fleet.member("frigg")
+    link(freya, frigg)
+    return freya, frigg
+
+
+def three(fleet: Fleet) -> tuple[Member, Member, Member]:
+    """freya - odin - frigg: the outer two have no link."""
+    freya, odin, frigg = (fleet.member(name) for name in ("freya", "odin", "frigg"))
+    link(freya, odin)
+    link(odin, frigg)
+    return freya, odin, frigg
+
+
+async def words(*items: Word) -> AsyncIterator[Word]:
+    for item in items:
+        yield item
+
+
+async def collect(host: Member, other: Member, function: Any, items: Any, **arguments: Any):
+    found = operation_of(function)
+    values = found.signature.arguments(**arguments)
+    place = host.place(other)
+    return [item async for item in place.stream(found, values, host.context(), items)]

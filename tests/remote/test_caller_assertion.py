@@ -74,14 +74,18 @@ def test_the_lesser_role_counts(own: Role, of_member: Role):
 
 def test_a_token_stays_a_token_and_nobody_becomes_the_local_owner():
     kinds = {}
-    for kind in (CallerKind.LOCAL, CallerKind.TOKEN, CallerKind.NODE):
+    for kind in (CallerKind.LOCAL, CallerKind.TOKEN):
         proof = asserter().assertion(owner(kind=kind), FRIGG.node_id)
         kinds[kind] = verifier().verify(proof, FREYA.node_id, "").kind
     assert kinds == {
         CallerKind.LOCAL: CallerKind.NODE,
         CallerKind.TOKEN: CallerKind.TOKEN,
-        CallerKind.NODE: CallerKind.NODE,
     }
+
+
+def test_a_member_that_came_with_its_certificate_goes_no_further_under_another_name():
+    with pytest.raises(RefusedError, match="goes no further"):
+        asserter().assertion(owner(kind=CallerKind.NODE), FRIGG.node_id)
 
 
 def test_it_is_for_one_audience_and_from_one_origin():
@@ -164,6 +168,19 @@ def test_noise_is_refused(noise: bytes):
 @pytest.mark.parametrize("field,value", [(2, "emperor"), (1, "anonymous"), (1, "ghost")])
 def test_a_role_or_kind_that_is_none_is_refused(field: int, value: str):
     """Even of a node that signs it."""
+    refuse_signed(field, value)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257, "root\nadmin", "\x1b[2Jroot"])
+def test_a_name_that_cannot_be_shown_is_refused(name: str):
+    refuse_signed(0, name)
+
+
+def test_one_that_would_fill_the_memory_is_refused():
+    refuse_signed(3, ["x" * 1000] * 100)
+
+
+def refuse_signed(field: int, value: object) -> None:
     said = ["x", "local", "admin", ["*"], FREYA.node_id, FRIGG.node_id, NOW + LIFE_MS]
     said[field] = value
     body = msgspec.msgpack.encode(said)

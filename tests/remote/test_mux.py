@@ -248,6 +248,23 @@ def test_a_reader_that_keeps_up_is_sent_more_ahead():
     assert 2 * WINDOW < max(ahead) <= WIDEST
 
 
+def test_a_wide_window_is_answered_as_often_as_a_narrow_one():
+    """On a slow line credit is the sign of life, as pings wait behind what is under way."""
+    one, two = small(initiator=True), small(initiator=False)
+    stream = one.open(1)
+    one.send(stream, bytes(1_000_000))
+    unanswered = 0
+    for _ in range(400):
+        for event in two.receive(one.take(1)):
+            if isinstance(event, Received):
+                two.consumed(stream, event.cost, widen=True)
+                unanswered += event.cost
+        answer = two.take(10**6)
+        one.receive(answer)
+        unanswered = 0 if answer else unanswered
+        assert unanswered <= WINDOW // 2
+
+
 def test_a_ping_is_answered_with_its_nonce():
     one, two = small(initiator=True), small(initiator=False)
     one.ping(2**64 - 1)
@@ -295,6 +312,7 @@ def test_one_stream_too_many_is_refused_and_harms_no_other():
         frame(1, 1, b"\1") + frame(4, 1, b"\xff\xff\xff\xff"),
         frame(1, 1, b"\1") + frame(2, 1, bytes(PAYLOAD)) * 5,
         frame(1, 1, b"\1") + frame(2, 1, b"") * 17,
+        frame(1, 1, b"\1") + frame(3, 1, b""),
         frame(1, 1, b"\1") + frame(5, 1) + frame(5, 1),
         frame(1, 1, b"\1") + frame(5, 1) + frame(2, 1, b"data"),
         frame(2, 1, bytes(PAYLOAD + 1)),

@@ -36,6 +36,12 @@ def test_a_rule_for_others_does_not_count(member: str):
     assert limits(AccessRule(members=(member,), deny=("*",))) == Limits()
 
 
+def test_a_machine_that_is_named_like_an_id_is_not_that_member():
+    rule = AccessRule(members=(FREYA,), allow=("exec.*",))
+    found = limits_of([rule], member=FREYA, node_id="0" * 32, role=Role.ADMIN)
+    assert found == Limits()
+
+
 def test_a_token_is_of_no_member():
     rules = (AccessRule(members=("*",), deny=("*",)), AccessRule(deny=("exec.*",)))
     found = limits_of(rules, member="", node_id="", role=Role.ADMIN)

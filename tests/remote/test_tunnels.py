@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
+from covey.engines import tcp
 from covey.engines.tcp import SystemTcp
 from covey.errors import ConflictError, NotFoundError, RefusedError, UnreachableError
 from covey.operations.access import Caller, CallerKind, Role
@@ -122,3 +125,44 @@ async def test_leaving_closes_the_connection() -> None:
         assert await anext(opened) == Opened()
         await opened.aclose()
         await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_who_reads_no_more_does_not_keep_a_connection_that_was_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tcp, "_PARTING_S", 0.05)
+
+    async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        deafened.set()
+        await released.wait()
+        writer.transport.abort()
+
+    deafened, released = asyncio.Event(), asyncio.Event()
+    server, port = await serve(deaf)
+    before = open_files()
+    opened = Tunnels(SystemTcp(), LOOPBACK).open(
+        "127.0.0.1", port, give(Data(bytes(64 << 20)), DataEnd())
+    )
+    assert await anext(opened) == Opened()
+    await deafened.wait()
+    assert open_files() > before + 1
+    await opened.aclose()
+    async with asyncio.timeout(10):
+        while open_files() > before + 1:
+            await asyncio.sleep(0.01)
+    released.set()
+    server.close()
+
+
+async def test_a_connection_that_comes_in_as_the_listener_closes_is_closed() -> None:
+    listener = await SystemTcp().listen("127.0.0.1", 0)
+    ours, theirs = socket.socketpair()
+    with ours:
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        listener.close()
+        await listener._take(reader, writer)
+        assert writer.is_closing()
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

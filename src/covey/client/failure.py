@@ -27,7 +27,7 @@ _EXIT_CODES = {
 class CallFailedError(Exception):
     """A call's error as the node sent it, or what was seen of it here.
 
-    `begun` is whether the command ran already.
+    `begun` is whether the command ran already, and `offset` where its output that came ends.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class CallFailedError(Exception):
         self.details = details or {}
         self.exit_code = exit_code or _EXIT_CODES.get(code, 1)
         self.begun = False
+        self.offset = 0
 
     @property
     def never_reached(self) -> bool:

@@ -11,6 +11,7 @@ from covey.errors import ConflictError, RefusedError, UnreachableError
 _CHUNK = 64 << 10
 _CONNECT_S = 10.0
 _MOST_WAITING = 64
+_PARTING_S = 10.0
 
 
 class Connection:
@@ -38,8 +39,11 @@ class Connection:
                 self._writer.write_eof()
 
     def close(self) -> None:
-        """Close it; what was written is still sent."""
+        """Close it; what was written is still sent, unless the other end takes too long."""
         self._writer.close()
+        transport = self._writer.transport
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_PARTING_S, transport.abort)
 
 
 class Listener:
@@ -48,6 +52,7 @@ class Listener:
     def __init__(self) -> None:
         self._arrived: asyncio.Queue[Connection] = asyncio.Queue(_MOST_WAITING)
         self._server: asyncio.Server | None = None
+        self._closed = False
 
     async def begin(self, host: str, port: int) -> None:
         """Listen; raises `OSError`."""
@@ -67,6 +72,7 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more, and close what nobody took."""
+        self._closed = True
         if self._server is not None:
             self._server.close()
         while not self._arrived.empty():
@@ -74,6 +80,10 @@ class Listener:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
+        if self._closed:
+            # It came in while the listener was being closed.
+            connection.close()
+            return
         try:
             self._arrived.put_nowait(connection)
         except asyncio.QueueFull:

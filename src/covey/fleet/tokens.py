@@ -196,6 +196,7 @@ class Tokens:
             role=role,
             address=address,
             allowed=tuple(stored.allow),
+            node_id=record.version.origin,
         )
 
     async def settle(self) -> None:

@@ -58,6 +58,7 @@ class Limits:
 class Caller:
     """An authenticated caller; `allowed` holds patterns of operation names (`env.*`).
 
+    `node_id` is the member that calls or vouches, or that made the token, if one did;
     `via` names the member that forwarded the call and vouches for the caller; `limits` are what
     this node's policy says of callers from there.
     """
@@ -76,6 +77,11 @@ class Caller:
         """The name, and the member that it was forwarded by: `root@freya via freya`."""
         return self.name if self.via is None else f"{self.name} via {self.via}"
 
+    @property
+    def as_user(self) -> str | None:
+        """The system user that policy binds the caller's commands and files to, if any."""
+        return None if self.limits is None else self.limits.as_user
+
 
 def authorize(caller: Caller, operation_name: str, required: Role) -> None:
     """Raise `RefusedError` unless `caller` may run the operation."""
@@ -92,6 +98,11 @@ def authorize(caller: Caller, operation_name: str, required: Role) -> None:
             hint="Create a token whose --allow patterns include it.",
             details={"operation": operation_name, "allowed": list(caller.allowed)},
         )
+    check_limits(caller, operation_name)
+
+
+def check_limits(caller: Caller, operation_name: str) -> None:
+    """Raise `RefusedError` if this node's policy keeps the operation from the caller."""
     if caller.limits is not None and not caller.limits.permit(operation_name):
         raise RefusedError(
             f"This node's policy does not let {caller.label} run {operation_name}.",

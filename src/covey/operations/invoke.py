@@ -19,6 +19,9 @@ from covey.operations.context import Context
 from covey.operations.registry import Effect, Operation
 from covey.operations.secret import Secret
 
+REFUSALS = frozenset({"refused", "locked"})
+"""Outcomes that say that nothing was done, of whatever operation."""
+
 _log = logging.getLogger("covey.operations")
 
 
@@ -122,7 +125,7 @@ def record_call(
 
 def audited(operation: Operation, outcome: str) -> bool:
     """Whether a call is kept in the trail: all but plain reads, and every refusal."""
-    return operation.effect is not Effect.READ or outcome in {"refused", "locked"}
+    return operation.effect is not Effect.READ or outcome in REFUSALS
 
 
 def _call(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from covey.errors import CoveyError, DeadlineExceededError, UnreachableError
+from covey.operations.access import check_limits
 from covey.operations.audit import AuditSink
 from covey.operations.codec import decode_hook, to_msgpack
 from covey.operations.context import Context
@@ -76,6 +77,8 @@ class PeerPlace:
     async def _open(
         self, operation: Operation, arguments: msgspec.Struct, context: Context
     ) -> CallStream:
+        # It would go on in this node's name.
+        check_limits(context.caller, operation.name)
         left = context.remaining()
         header = CallHeader(
             operation=operation.name,

@@ -21,6 +21,9 @@ _PING_BUSY_S = 3.0
 _PING_IDLE_S = 30.0
 _PATIENCE_S = 10.0
 _FAR_MS = 2.0
+MOST_ASSEMBLED_BYTES = 64 << 20
+"""What all messages together that have come in part may take on one connection."""
+
 _log = logging.getLogger("covey.remote")
 
 
@@ -84,20 +87,25 @@ class LinkStream:
         Raises `UnreachableError`, and `MuxError` for a message that is too long.
         """
         parts: list[bytes] = []
-        size = 0
-        while True:
-            piece = await self._next()
-            if piece is None:
-                return None
-            if piece.last and not parts:
-                return piece.data
-            parts.append(piece.data)
-            size += len(piece.data)
-            if size > MAX_MESSAGE_BYTES:
-                self.reset()
-                raise MuxError("The peer sent a message that is too long.")
-            if piece.last:
-                return b"".join(parts)
+        size = taken = 0
+        try:
+            while True:
+                piece = await self._next()
+                if piece is None:
+                    return None
+                if piece.last and not parts:
+                    return piece.data
+                size += len(piece.data)
+                if size > MAX_MESSAGE_BYTES or not self._link.has_room(piece.cost):
+                    self.reset()
+                    raise MuxError("The peer sent a message that is too long, or many at once.")
+                parts.append(piece.data)
+                taken += piece.cost
+                self._link.assembled += piece.cost
+                if piece.last:
+                    return b"".join(parts)
+        finally:
+            self._link.assembled -= taken
 
     async def _next(self) -> Received | None:
         while not self._held:
@@ -165,6 +173,8 @@ class CallLink:
         self.since = time.time()
         self.used_at = time.monotonic()
         self.rtt_ms: float | None = None
+        self.assembled = 0
+        """Bytes of messages that have come in part."""
         self._idle_s = idle_s
         self._frames = frames
         self._accept = accept
@@ -217,6 +227,10 @@ class CallLink:
         """End the connection: `run` returns, and each stream fails."""
         self._fail_streams()
         await self._frames.close()
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more of unfinished messages may be held."""
+        return self.assembled + size <= MOST_ASSEMBLED_BYTES
 
     def wake(self) -> None:
         """Have what is queued sent."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import ssl
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +16,7 @@ from typing import Any
 from covey.errors import CoveyError, RefusedError, UnreachableError
 from covey.remote.call_link import CallLink, Frames, LinkStream
 from covey.remote.calls import CallHeader, CallStream, IncomingCall, Route
+from covey.remote.mux import MAX_STREAMS
 from covey.remote.relay import (
     ask_for_relay,
     introduce,
@@ -32,6 +34,12 @@ _DIRECT_WAIT_S = 1.0
 _RELAY_WAIT_S = 10.0
 _IDLE_S = 120.0
 _HEADER_S = 10.0
+_MOST_RELAYED = 8
+"""Relayed connections from one member to another, at the one between and at the target."""
+
+_MOST_LENT = MAX_STREAMS // 2
+"""Relayed connections to one target: the rest of its streams is for calls of this node."""
+
 _log = logging.getLogger("covey.remote")
 
 
@@ -78,7 +86,8 @@ class CallLinks:
         self._direct: dict[NodeId, CallLink] = {}
         self._relayed: dict[NodeId, CallLink] = {}
         self._running: dict[CallLink, asyncio.Task[None]] = {}
-        self._relaying: dict[NodeId, asyncio.Lock] = {}
+        self._attempts: dict[NodeId, asyncio.Task[CallLink]] = {}
+        self._lent: Counter[tuple[NodeId, NodeId]] = Counter()
         self._changed = asyncio.Event()
 
     async def run(self, channel: Channel) -> None:
@@ -122,6 +131,8 @@ class CallLinks:
 
     async def close(self) -> None:
         """End all links."""
+        for attempt in self._attempts.values():
+            attempt.cancel()
         for link in [*self._direct.values(), *self._running]:
             await link.close()
         for task in list(self._running.values()):
@@ -142,13 +153,32 @@ class CallLinks:
         if link is not None:
             return link
         self._dial_now()
-        async with self._relaying.setdefault(node_id, asyncio.Lock()):
-            relaying = asyncio.ensure_future(self._relay_to(node_id))
-            try:
-                return await self._first_link(node_id, relaying)
-            finally:
-                relaying.cancel()
-                await asyncio.gather(relaying, return_exceptions=True)
+        attempt = self._attempts.get(node_id)
+        if attempt is None:
+            # One for all who want it: in turn, the last would wait as often as there are callers.
+            attempt = asyncio.create_task(self._attempt(node_id))
+            self._attempts[node_id] = attempt
+            attempt.add_done_callback(lambda task: self._attempted(node_id, task))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if not attempt.cancelled():
+                raise
+            raise UnreachableError("This node has just ended its connections.") from None
+
+    async def _attempt(self, node_id: NodeId) -> CallLink:
+        relaying = asyncio.ensure_future(self._relay_to(node_id))
+        try:
+            return await self._first_link(node_id, relaying)
+        finally:
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
+
+    def _attempted(self, node_id: NodeId, attempt: asyncio.Task[CallLink]) -> None:
+        del self._attempts[node_id]
+        if not attempt.cancelled():
+            # Those who waited may all have left: then nobody else looks at what went wrong.
+            attempt.exception()
 
     async def _first_link(
         self, node_id: NodeId, relaying: asyncio.Future[CallLink | None]
@@ -171,8 +201,10 @@ class CallLinks:
             if not relaying.done():
                 waiting.add(relaying)
             timeout = left if relaying.done() else None
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=timeout)
-            changing.cancel()
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=timeout)
+            finally:
+                changing.cancel()
 
     async def _relay_to(self, node_id: NodeId) -> CallLink | None:
         """Ask all who are linked directly at the same time; the first that leads there is used."""
@@ -269,12 +301,24 @@ class CallLinks:
                 raise UnreachableError(f"There is no connection to {target[:8]} here.")
             if not self._trust.is_member(target):
                 raise RefusedError(f"Node {target[:8]} is not a member of this fleet.")
+            self._check_lent(origin, target)
             onward = link.open(Purpose.RELAYED)
             await introduce(onward, origin)
         except CoveyError as error:
             refuse(stream, error)
             return
-        await splice(stream, onward)
+        self._lent[origin, target] += 1
+        try:
+            await splice(stream, onward)
+        finally:
+            self._lent[origin, target] -= 1
+            self._lent += Counter()
+
+    def _check_lent(self, origin: NodeId, target: NodeId) -> None:
+        """Raise `UnreachableError` if one member would take what others need to reach another."""
+        to_target = sum(count for (_, to), count in self._lent.items() if to == target)
+        if self._lent[origin, target] >= _MOST_RELAYED or to_target >= _MOST_LENT:
+            raise UnreachableError(f"Too many connections to {target[:8]} go through here.")
 
     async def _accept_relayed(self, stream: LinkStream, between: NodeId) -> None:
         """Be the far end of a relay: who asks proves itself by its certificate inside."""
@@ -283,6 +327,8 @@ class CallLinks:
             frames = TlsFrames(stream, self._trust.server_tls(), server_side=True)
             async with asyncio.timeout(_RELAY_WAIT_S):
                 self._prove(await frames.handshake(), origin)
+            if sum(link.peer == origin for link in self._running) >= _MOST_RELAYED:
+                raise RefusedError("There are too many relayed connections from there.")
         except (CoveyError, TimeoutError) as error:
             _log.warning("a connection relayed by %s was refused: %s", between[:8], error)
             stream.reset()

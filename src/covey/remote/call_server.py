@@ -14,8 +14,14 @@ from typing import Any
 
 import msgspec
 
-from covey.errors import CoveyError, DeadlineExceededError, InvalidRequestError, NotFoundError
-from covey.operations.access import Caller
+from covey.errors import (
+    CoveyError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+)
+from covey.operations.access import Caller, authorize
 from covey.operations.audit import AuditSink
 from covey.operations.codec import from_msgpack, to_msgpack
 from covey.operations.context import Context, Services
@@ -25,6 +31,7 @@ from covey.operations.registry import Operation, Registry
 from covey.remote.call_errors import CallCancelledError, encode_error
 from covey.remote.caller_assertion import AssertionVerifier
 from covey.remote.calls import MAX_MESSAGE_BYTES, CallHeader, IncomingCall
+from covey.remote.refusals import RefusalTrails
 from covey.store.api import NodeId
 
 
@@ -40,14 +47,26 @@ class CallServer:
     ) -> None:
         self._registry = registry
         self._services = services
-        self._audit = audit
+        self._trails = RefusalTrails(audit)
         self._verifier = verifier
+        self._calls: dict[asyncio.Task[Any], tuple[Caller, Operation]] = {}
+        self._withdrawn: dict[asyncio.Future[None], RefusedError] = {}
+
+    def check_rights(self) -> None:
+        """End the calls whose callers may not make them any more; for when a role changes."""
+        for task, (caller, operation) in list(self._calls.items()):
+            try:
+                authorize(self._verifier.renewed(caller), operation.name, operation.access)
+            except RefusedError as error:
+                self._withdrawn[task] = error
+                task.cancel()
 
     async def serve(
         self, header: CallHeader, call: IncomingCall, peer: NodeId, address: str
     ) -> None:
         """Run one call that the proven member `peer` sent, to its end."""
-        running = asyncio.ensure_future(self._run(header, call, peer, address))
+        running = asyncio.create_task(self._run(header, call, peer, address))
+        running.add_done_callback(lambda task: self._calls.pop(task, None))
         leaving = asyncio.ensure_future(call.cancelled())
         error = b""
         try:
@@ -57,13 +76,16 @@ class CallServer:
         except (CallCancelledError, asyncio.CancelledError):
             if leaving.done():
                 return
-            raise
+            if running not in self._withdrawn:
+                raise
+            error = encode_error(self._withdrawn[running])
         except CoveyError as problem:
             error = encode_error(problem)
         finally:
             for task in (running, leaving):
                 task.cancel()
             await asyncio.gather(running, leaving, return_exceptions=True)
+            self._withdrawn.pop(running, None)
         await call.finish(error)
 
     async def _run(
@@ -80,9 +102,13 @@ class CallServer:
         items = None
         if operation.signature.input is not None:
             items = _input(call, operation.signature.input.item)
-        arguments = self._arguments(operation, header, context)
+        audit = self._trails.of(peer)
+        arguments = self._arguments(operation, header, context, audit)
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls[task] = caller, operation
         work = Call(operation, arguments, context, items)
-        await _send_results(work.results(LocalPlace(self._audit)), call, context, operation)
+        await _send_results(work.results(LocalPlace(audit)), call, context, operation)
 
     def _context(self, caller: Caller, header: CallHeader) -> Context:
         deadline = None
@@ -91,12 +117,12 @@ class CallServer:
         return Context(caller, self._services, secrets.token_hex(8), deadline)
 
     def _arguments(
-        self, operation: Operation, header: CallHeader, context: Context
+        self, operation: Operation, header: CallHeader, context: Context, audit: AuditSink
     ) -> msgspec.Struct:
         try:
             return from_msgpack(header.arguments, operation.signature.arguments)
         except InvalidRequestError:
-            authorize_early(operation, context, self._audit)
+            authorize_early(operation, context, audit)
             raise
 
 

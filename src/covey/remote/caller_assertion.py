@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -27,6 +27,8 @@ LIFE_MS = 5 * 60 * 1000
 _SKEW_MS = 60 * 1000
 _DOMAIN = b"covey caller assertion v1\0"
 _MOST_KEPT = 512
+_LONGEST = 64 << 10
+_LONGEST_NAME = 256
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -78,8 +80,11 @@ class Asserter:
         self._made: OrderedDict[tuple[object, ...], tuple[int, bytes]] = OrderedDict()
 
     def assertion(self, caller: Caller, audience: NodeId) -> bytes:
-        """Say who calls; raises `RefusedError` for a call that came from another node itself."""
-        if caller.via is not None or caller.kind is CallerKind.ANONYMOUS:
+        """Say who calls; raises `RefusedError` for a call that came from another node itself.
+
+        What another node called, over a link or by its certificate, would count as ours there.
+        """
+        if caller.via is not None or caller.kind not in {CallerKind.LOCAL, CallerKind.TOKEN}:
             raise RefusedError(
                 "A call from another node goes no further than here.",
                 hint="Call the host itself: -H NAME.",
@@ -157,7 +162,18 @@ class AssertionVerifier:
             limits=self._limits(origin.name, peer, role),
         )
 
+    def renewed(self, caller: Caller) -> Caller:
+        """Return a caller that was verified before, with the rights of now; raises as `verify`."""
+        peer = NodeId(caller.node_id or "")
+        origin = self._origin(peer)
+        if origin is None:
+            raise RefusedError(f"Node {peer[:8]} is not a member of this fleet.")
+        role = min(caller.role, origin.role)
+        return replace(caller, role=role, limits=self._limits(origin.name, peer, role))
+
     def _read(self, data: bytes, origin: Origin) -> Assertion:
+        if len(data) > _LONGEST:
+            raise _invalid("it is too long")
         digest = blake2b(origin.sign_key + data, digest_size=32).digest()
         known = self._proven.get(digest)
         if known is not None:
@@ -169,6 +185,9 @@ class AssertionVerifier:
             said = msgspec.msgpack.decode(signed.body, type=Assertion)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _invalid("it cannot be read") from error
+        # The name is kept in the audit trail, and shown on terminals.
+        if not (0 < len(said.caller) <= _LONGEST_NAME and said.caller.isprintable()):
+            raise _invalid("it names nobody that can be shown")
         _keep(self._proven, digest, said)
         return said
 

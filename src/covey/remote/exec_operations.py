@@ -167,7 +167,7 @@ async def start(
 )
 async def list_commands(ctx: Context) -> list[RemoteCommand]:
     """List the commands that run here, and the detached ones that ended, the newest first."""
-    return ctx.service(Commands).list()
+    return ctx.service(Commands).list(ctx.caller.as_user)
 
 
 @operation(
@@ -188,7 +188,7 @@ async def attach(
 
     After a lost connection, attach again where the last output ended: nothing is lost or doubled.
     """
-    output = ctx.service(Commands).attach(id, offset, input)
+    output = ctx.service(Commands).attach(id, offset, input, ctx.caller.as_user)
     try:
         async for item in output:
             yield item
@@ -211,7 +211,8 @@ async def logs(
     follow: Annotated[bool, Meta(description="Go on until the command ends.")] = False,
 ) -> AsyncIterator[ExecOutput]:
     """Show the output that a detached command has made."""
-    output = ctx.service(Commands).logs(id, offset, follow=follow)
+    commands = ctx.service(Commands)
+    output = commands.logs(id, offset, follow=follow, as_user=ctx.caller.as_user)
     try:
         async for item in output:
             yield item
@@ -233,7 +234,7 @@ async def kill(
     signal: SignalName | None = None,
 ) -> RemoteCommand:
     """End a command and all that it started; with `signal`, only send that to its group."""
-    return await ctx.service(Commands).kill(id, signal)
+    return await ctx.service(Commands).kill(id, signal, ctx.caller.as_user)
 
 
 @operation(
@@ -245,7 +246,7 @@ async def kill(
 )
 async def remove(ctx: Context, id: CommandId) -> None:  # noqa: A002 - as above
     """Forget a detached command that has ended, with its output; a recording stays."""
-    await ctx.service(Commands).remove(id)
+    await ctx.service(Commands).remove(id, ctx.caller.as_user)
 
 
 @operation(

@@ -200,10 +200,12 @@ class Mux:
             return
         found.received -= cost
         found.owed += cost
-        if widen and found.owed >= found.window // 2:
+        # Half a first window at a time: few frames, a sender without credit is always owed this
+        # much, and on a slow line the sender hears of us long before a wide window is through.
+        due = found.owed >= self._window // 2
+        if due and widen:
             self._widen(found)
-        # Half a window at a time: few frames, and a sender without credit is always owed this much.
-        if found.owed >= found.window // 2 and not found.end_received:
+        if due and not found.end_received:
             self._control.append(_frame(FrameKind.CREDIT, stream, _NUMBER.pack(found.owed)))
             found.owed = 0
 
@@ -251,9 +253,9 @@ class Mux:
                 break
             self._frame(kind, stream, data[at + _HEAD.size : stop], events)
             at = stop
+            if len(self._control) > _MAX_CONTROL:
+                raise MuxError("The peer asks for more answers than it reads.")
         self._partial = data[at:]
-        if len(self._control) > _MAX_CONTROL:
-            raise MuxError("The peer asks for more answers than it reads.")
         return events
 
     def _frame(self, kind: int, stream: int, payload: bytes, events: list[Event]) -> None:
@@ -290,6 +292,8 @@ class Mux:
 
     def _received(self, stream: int, payload: bytes, events: list[Event], *, last: bool) -> None:
         found = self._known(stream)
+        if not (payload or last):
+            raise MuxError("The peer sent a piece of a message with nothing in it.")
         if found is None:
             return
         event = Received(stream, payload, last)

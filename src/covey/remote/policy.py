@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -9,6 +10,7 @@ from covey.operations.access import Limits, Role
 from covey.settings_access import AccessRule
 
 _SHORTEST_ID = 8
+_IS_ID = re.compile(r"[0-9a-f]{32}")
 _EVERYTHING = ("*",)
 
 
@@ -42,7 +44,12 @@ def _fits(rule: AccessRule, member: str, node_id: str, role: Role) -> bool:
 
 
 def _names(pattern: str, member: str, node_id: str) -> bool:
-    """Whether a rule's member is this one: by a pattern of its name, or by its id's beginning."""
+    """Whether a rule's member is this one: by a pattern of its name, or by its id's beginning.
+
+    A whole id is never a name: any operator could give that name to a machine.
+    """
     wanted = pattern.lower()
+    if _IS_ID.fullmatch(wanted):
+        return node_id == wanted
     by_id = len(wanted) >= _SHORTEST_ID and node_id.startswith(wanted)
     return by_id or fnmatchcase(member.lower(), wanted)

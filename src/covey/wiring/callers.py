@@ -12,10 +12,11 @@ from covey.errors import CoveyError
 from covey.fleet.membership import FleetService
 from covey.fleet.statements import NodeKind
 from covey.fleet.tokens import Tokens
-from covey.operations.access import Caller, CallerKind, Role
+from covey.operations.access import Caller, CallerKind, Limits, Role
 from covey.operations.context import Services
 from covey.remote.policy import limits_of
 from covey.settings import AccessSettings
+from covey.store.api import NodeId
 from covey.wiring.mesh import access_limits
 
 
@@ -23,7 +24,8 @@ class Callers:
     """Implements the HTTP surface's `Authenticator` over whatever services are open now.
 
     `local_token` returns the token of the local TCP port where there are no Unix sockets. `access`
-    holds for members, and its rules that name no member hold for tokens.
+    holds for members and for the tokens made on them; for this node's own tokens its rules that
+    name no member do.
     """
 
     def __init__(
@@ -42,10 +44,15 @@ class Callers:
         if local is not None and hmac.compare_digest(token.encode(), local.encode()):
             return self.local(None)
         found = self._services.get(Tokens).authenticate(token, address)
-        if found is None or not self._access.rule:
-            return found
-        limits = limits_of(self._access.rule, member="", node_id="", role=found.role)
-        return replace(found, limits=limits)
+        return None if found is None else replace(found, limits=self._limits(found))
+
+    def _limits(self, holder: Caller) -> Limits:
+        """Return the limits of a token: a member is not rid of its own by making one."""
+        core = self._services.get(FleetService).core
+        maker = holder.node_id
+        if maker is None or maker == core.keys.node_id:
+            return limits_of(self._access.rule, member="", node_id="", role=holder.role)
+        return access_limits(self._access, core.name_of(NodeId(maker)), maker, holder.role)
 
     def by_certificate(self, certificate: bytes, address: str) -> Caller | None:
         """Return the member with this certificate; a relay may call nothing."""

@@ -44,7 +44,7 @@ class Mesh:
         self._access = access
         me = self._core.keys.node_id
         asserter = Asserter(me, lambda: self._core.keys.signing_key)
-        server = CallServer(
+        self._server = CallServer(
             registry, services, audit, AssertionVerifier(me, self._origin, self._limits)
         )
         self.calls = CallLinks(
@@ -55,7 +55,7 @@ class Mesh:
                 client_tls=lambda: tls.client,
                 server_tls=lambda: tls.server,
             ),
-            server.serve,
+            self._server.serve,
             self._dial_now,
         )
         self.links = Links(me, dialer, self.calls.run, targets=targets, is_member=self._is_member)
@@ -73,7 +73,8 @@ class Mesh:
                 self.links.dial_soon(link.peer)
 
     async def members_changed(self) -> None:
-        """Cut off at once who is a member no more."""
+        """Cut off at once who is a member no more, and end what a lesser role may not do."""
+        self._server.check_rights()
         await self.calls.cut_strangers()
         self.links.refresh()
 

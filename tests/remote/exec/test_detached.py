@@ -11,16 +11,22 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from covey.engines.accounts import SystemAccounts
 from covey.errors import ConflictError, InvalidRequestError, NotFoundError
+from covey.operations.access import CallerKind, Limits
+from covey.operations.context import Context, Services
+from covey.remote import exec_operations
 from covey.remote.exec.model import (
     CommandState,
     EndReason,
     Resize,
     Signal,
+    Started,
     Stderr,
     StdinEnd,
     Stdout,
@@ -357,5 +363,53 @@ def test_a_command_of_a_caller_cannot_be_attached_to_but_killed(tmp_path: Path):
         await service.kill(listed.id, "KILL")
         end = [item async for item in stream][-1]
         assert getattr(end, "signal", None) == "SIGKILL"
+
+    on_machine(tmp_path, work)
+
+
+def test_who_is_bound_to_a_user_finds_no_command_of_another(tmp_path: Path):
+    async def work(service: Commands) -> None:
+        own = SystemAccounts().own().name
+        line = "read word; echo got $word"
+        detached = await service.start(shell(line), CALLER, keep_input_open=True)
+        attached = service.run(request("sleep", "60"), CALLER, silence())
+        started = await anext(attached)
+        assert isinstance(started, Started)
+        assert {item.id for item in service.list(own)} == {detached.id, started.id}
+        assert service.list("guest") == []
+        for identifier in (detached.id, started.id):
+            with pytest.raises(NotFoundError):
+                await service.kill(identifier, "KILL", "guest")
+            with pytest.raises(NotFoundError):
+                await service.remove(identifier, "guest")
+            with pytest.raises(NotFoundError):
+                await see(service.attach(identifier, 0, typed(b"in\n"), "guest"))
+            with pytest.raises(NotFoundError):
+                await see(service.logs(identifier, 0, follow=True, as_user="guest"))
+        assert (await service.kill(started.id, None, own)).id == started.id
+        await attached.aclose()
+        seen = await see(service.attach(detached.id, 0, typed(b"in\n"), own))
+        assert seen.stdout == b"got in\n"
+
+    on_machine(tmp_path, work)
+
+
+def test_every_operation_on_commands_heeds_the_user_that_policy_binds_to(tmp_path: Path):
+    async def work(service: Commands) -> None:
+        command = await service.start(request("sleep", "60"), CALLER)
+        services = Services()
+        services.provide(Commands, service)
+        guest = replace(CALLER, kind=CallerKind.NODE, limits=Limits(as_user="guest"))
+        context = Context(guest, services, "0" * 16)
+        assert await exec_operations.list_commands(context) == []
+        calls = (
+            lambda: exec_operations.kill(context, command.id),
+            lambda: exec_operations.remove(context, command.id),
+            lambda: see(exec_operations.attach(context, command.id, input=typed())),
+            lambda: see(exec_operations.logs(context, command.id)),
+        )
+        for call in calls:
+            with pytest.raises(NotFoundError):
+                await call()
 
     on_machine(tmp_path, work)

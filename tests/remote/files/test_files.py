@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from covey.errors import ConflictError, CoveyError, InvalidRequestError, NotFoundError, RefusedError
+from covey.remote.files.delta import block_digest
 from covey.remote.files.model import (
     Begin,
+    Block,
     ContentEnd,
     Data,
     Entries,
@@ -235,15 +237,32 @@ def test_contents_that_do_not_fit_are_not_put_in_place(
     assert list(top.iterdir()) == []
 
 
-def test_what_was_not_offered_is_not_sent(service: Files, top: Path):
+@pytest.mark.parametrize(
+    "wants",
+    [
+        [Wants([Want(99)], last=True)],
+        [Wants([Want(0, block_bytes=0, blocks=[Block(b"", block_digest(b""))])], last=True)],
+        [Wants([Want(0, block_bytes=1 << 40, blocks=[Block(b"", b"")])], last=True)],
+        [Wants([Want(0)])] * 3,
+        [Wants([])] * 3,
+    ],
+)
+def test_what_was_not_offered_is_not_sent(service: Files, top: Path, wants: list[Wants]):
     (top / "f").write_bytes(b"x")
 
-    async def wants() -> AsyncIterator[ReceiveItem]:
-        yield Wants([Want(99)], last=True)
+    async def answers() -> AsyncIterator[ReceiveItem]:
+        for item in wants:
+            yield item
 
     async def work() -> None:
-        async for _ in service.send(CALLER, ["f"], wants(), contents=False):
+        async for _ in service.send(CALLER, ["f"], answers(), contents=False):
             pass
 
     with pytest.raises(InvalidRequestError):
         at_once(work)
+
+
+def test_a_directory_in_none_is_told_with_the_way_to_make_both(service: Files):
+    with pytest.raises(NotFoundError) as caught:
+        at_once(lambda: service.make_directory(CALLER, "a/b", 0o755, parents=False))
+    assert "--parents" in str(caught.value.hint)

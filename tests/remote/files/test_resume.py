@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,49 @@ def test_what_was_kept_is_not_used_when_the_source_is_another(two: Two):
     assert (b / "f").read_bytes() == bytes(reversed(BIG))
     assert result.whole.sent == len(BIG)
     assert leftovers(b) == []
+
+
+def planted_by_another(part: Path) -> None:
+    os.chown(part, 65534, 65534)
+
+
+def planted_link(part: Path) -> None:
+    part.unlink()
+    part.symlink_to(part.parent / "elsewhere")
+
+
+def planted_fifo(part: Path) -> None:
+    part.unlink()
+    os.mkfifo(part)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        pytest.param(
+            planted_by_another,
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away"),
+        ),
+        planted_link,
+        planted_fifo,
+    ],
+)
+def test_nothing_is_written_into_what_another_user_laid_there(
+    two: Two, plant: Callable[[Path], None]
+):
+    a, b, here, there = two
+    (a / "f").write_bytes(BIG)
+    with pytest.raises(CoveyError):
+        at_once(lambda: copy(here, [str(a / "f")], there, str(b), lose_after=6))
+    [part] = leftovers(b)
+    plant(part)
+    before = part.lstat()
+    result = at_once(lambda: copy(here, [str(a / "f")], there, str(b)))
+    assert (b / "f").read_bytes() == BIG
+    assert (b / "f").stat().st_uid == os.geteuid()
+    assert result.whole.sent == len(BIG)
+    assert leftovers(b) == [part]
+    assert (part.lstat().st_ino, part.lstat().st_size) == (before.st_ino, before.st_size)
 
 
 def test_two_copies_to_one_name_at_once(two: Two):

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from covey.surfaces.http import serve, socket_input
+from covey.surfaces.http import endpoints, serve, socket_input
 from covey.surfaces.http.socket_protocol import SocketProtocol
 from tests.surfaces.http.serving import DEADLINE, Running, running
 
@@ -83,6 +83,20 @@ def test_one_result_is_one_message_and_the_end(server: Running):
         assert json.loads(web.recv(DEADLINE)) == 3
         assert json.loads(web.recv(DEADLINE)) == {"end": None}
     server.notes.released.clear()
+
+
+def test_input_goes_no_further_once_its_token_is_revoked(monkeypatch: pytest.MonkeyPatch):
+    """Also where the operation says nothing meanwhile."""
+    monkeypatch.setattr(endpoints, "_RECHECK", 0.0)
+    with running() as server, dial(server, TALK) as web:
+        web.send('{"times": 0}')
+        web.send(say(b"123"))
+        server.authenticator.revoked.add("admin")
+        web.send(say(b"456"))
+        assert json.loads(web.recv(DEADLINE))["error"]["code"] == "unauthenticated"
+        with pytest.raises(ConnectionClosed):
+            web.recv(DEADLINE)
+        assert web.close_code == 4401
 
 
 async def _set(server: Running) -> None:

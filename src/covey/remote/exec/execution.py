@@ -59,6 +59,7 @@ class Attached:
         self.id = identifier
         self.prepared = prepared
         self.caller = caller
+        self.user = prepared.launch.account.name
         self.pid = process.pid
         self.started = datetime.now(UTC)
         self.output = 0
@@ -96,10 +97,13 @@ class Attached:
             if timer is not None:
                 timer.cancel()
             feeding.cancel()
-            process.close()
-            if self._recorder is not None:
-                self._recorder.finish("the caller left" if ending is None else describe(ending))
-            await asyncio.gather(feeding, return_exceptions=True)
+            try:
+                # First: what it waits for must not be closed, and its number given away, meanwhile.
+                await asyncio.gather(feeding, return_exceptions=True)
+            finally:
+                process.close()
+                if self._recorder is not None:
+                    self._recorder.finish("the caller left" if ending is None else describe(ending))
 
     def end(self, reason: EndReason = EndReason.KILLED) -> None:
         """End it and all that it started."""

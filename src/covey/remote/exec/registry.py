@@ -79,7 +79,10 @@ class _Detached:
 
 
 class Commands:
-    """The service behind the operations on commands."""
+    """The service behind the operations on commands.
+
+    A caller whom policy binds to a system user, `as_user`, finds that user's commands alone.
+    """
 
     def __init__(
         self,
@@ -193,17 +196,23 @@ class Commands:
         self._detached[identifier] = command
         return self._describe(command)
 
-    def list(self) -> list[RemoteCommand]:
+    def list(self, as_user: str | None = None) -> list[RemoteCommand]:
         """List the commands that run, and the detached ones that ended, the newest first."""
         found = [self._describe_attached(item) for item in self._attached.values()]
         found += [self._describe(item) for item in self._detached.values()]
+        if as_user is not None:
+            found = [item for item in found if item.user == as_user]
         return sorted(found, key=lambda item: item.started, reverse=True)
 
     async def attach(
-        self, identifier: str, offset: int, items: AsyncIterator[ExecInput]
+        self,
+        identifier: str,
+        offset: int,
+        items: AsyncIterator[ExecInput],
+        as_user: str | None = None,
     ) -> AsyncGenerator[ExecOutput, None]:
         """Follow a detached command from an offset to its end, and pass input to it."""
-        command = self._require(identifier)
+        command = self._require(identifier, as_user)
         self._check_offset(command, offset)
         feeding: asyncio.Task[None] | None = None
         if command.process is not None and command.ending is None:
@@ -222,10 +231,10 @@ class Commands:
                 await asyncio.gather(feeding, return_exceptions=True)
 
     async def logs(
-        self, identifier: str, offset: int, *, follow: bool
+        self, identifier: str, offset: int, *, follow: bool, as_user: str | None = None
     ) -> AsyncGenerator[ExecOutput, None]:
         """Yield what is kept of a detached command's output, and its end if it has ended."""
-        command = self._require(identifier)
+        command = self._require(identifier, as_user)
         self._check_offset(command, offset)
         async with aclosing(command.followed.read(offset, follow=follow)) as output:
             async for item in output:
@@ -233,17 +242,19 @@ class Commands:
         if command.ending is not None:
             yield self._exited(command)
 
-    async def kill(self, identifier: str, signal: str | None) -> RemoteCommand:
+    async def kill(
+        self, identifier: str, signal: str | None, as_user: str | None = None
+    ) -> RemoteCommand:
         """Send a signal to a command's group; without one, end it and all that it started."""
         number = None if signal is None else require_signal(signal)
         attached = self._attached.get(identifier)
-        if attached is not None:
+        if attached is not None and as_user in {None, attached.user}:
             if number is None:
                 attached.end()
             else:
                 attached.signal(number)
             return self._describe_attached(attached)
-        command = self._require(identifier)
+        command = self._require(identifier, as_user)
         if command.process is None or command.ending is not None:
             raise ConflictError(
                 f"The command {identifier} has ended already.", hint="See: covey exec list"
@@ -254,9 +265,9 @@ class Commands:
             command.process.signal(number)
         return self._describe(command)
 
-    async def remove(self, identifier: str) -> None:
+    async def remove(self, identifier: str, as_user: str | None = None) -> None:
         """Forget a detached command that has ended, with its output."""
-        command = self._require(identifier)
+        command = self._require(identifier, as_user)
         if command.ending is None:
             raise ConflictError(
                 f"The command {identifier} is running.",
@@ -273,14 +284,15 @@ class Commands:
                 hint="End some: covey exec list, covey exec kill ID",
             )
 
-    def _require(self, identifier: str) -> _Detached:
-        if identifier in self._attached:
+    def _require(self, identifier: str, as_user: str | None) -> _Detached:
+        attached = self._attached.get(identifier)
+        if attached is not None and as_user in {None, attached.user}:
             raise ConflictError(
                 f"The command {identifier} belongs to the caller who runs it.",
                 hint="Only commands that were started with --detach can be attached to.",
             )
         command = self._detached.get(identifier)
-        if command is None:
+        if command is None or as_user not in {None, command.record.user}:
             raise NotFoundError(
                 f"This node has no command {identifier[:32]}.", hint="See: covey exec list"
             )
@@ -343,7 +355,7 @@ class Commands:
             state=CommandState.RUNNING,
             command=request.title,
             caller=command.caller,
-            user=command.prepared.launch.account.name,
+            user=command.user,
             started=iso(command.started),
             detached=False,
             tty=request.size is not None,

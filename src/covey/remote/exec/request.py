@@ -92,7 +92,7 @@ class Preparation:
         return Prepared(request, launch, secrets)
 
     def _account(self, own: Account, user: str | None, caller: Caller) -> Account:
-        bound = caller.limits.as_user if caller.limits is not None else None
+        bound = caller.as_user
         if bound is not None and user is not None and user != bound:
             raise RefusedError(
                 f"This node's policy runs the commands of {caller.label} as {bound} only.",

@@ -51,6 +51,11 @@ def block_bytes(size: int) -> int:
     return wanted
 
 
+def is_block_length(length: int) -> bool:
+    """Whether blocks of so many bytes are any that `block_bytes` makes."""
+    return _SMALLEST_BLOCK <= length <= _LARGEST_BLOCK
+
+
 def describe(contents: Iterable[bytes]) -> list[Block]:
     """Describe blocks, given one by one; the last may be shorter and is left out."""
     return [Block(data[:HEAD_BYTES], block_digest(data)) for data in contents]

@@ -26,3 +26,19 @@ class Disks(Protocol):
         Raises `RefusedError` when this machine cannot become that user.
         """
         ...
+
+
+async def acquire(disk: Disk, work: Callable[[], T], release: Callable[[T], None]) -> T:
+    """Run work that opens something; who is cancelled meanwhile leaves nothing open."""
+    opened: list[T] = []
+
+    def keep() -> None:
+        opened.append(work())
+
+    try:
+        await disk.run(keep)
+    except BaseException:
+        for item in opened:
+            release(item)
+        raise
+    return opened[0]

@@ -95,11 +95,10 @@ def read_fully(descriptor: int, offset: int, count: int) -> bytes:
 
 
 def hash_content(
-    descriptor: int, length: int, hasher: hashlib.blake2b | None = None
+    descriptor: int, length: int, hasher: hashlib.blake2b | None = None, at: int = 0
 ) -> hashlib.blake2b:
-    """Hash the first `length` bytes; of fewer, those that there are."""
+    """Hash the first `length` bytes, from `at` on; of fewer, those that there are."""
     hasher = hasher or new_hash()
-    at = 0
     while at < length:
         data = read_fully(descriptor, at, min(CHUNK, length - at))
         if not data:

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from itertools import islice
 
 from covey.errors import CoveyError, InvalidRequestError
-from covey.remote.files.delta import Literal, Reuse, find_delta, joined
-from covey.remote.files.disk import Disk
+from covey.remote.files.delta import Literal, Reuse, find_delta, is_block_length, joined
+from covey.remote.files.disk import Disk, acquire
 from covey.remote.files.model import (
     Begin,
     ContentEnd,
@@ -62,7 +62,7 @@ async def send_tree(
     sender = _Sender(disk, tree)
     heard: asyncio.Queue[ReceiveItem | None] = asyncio.Queue()
     # Answers are taken as they come: nobody waits for us to read while we wait to be read.
-    listening = asyncio.create_task(_listen(answers, heard))
+    listening = asyncio.create_task(_listen(answers, heard, len(tree.sources) + 1))
     try:
         while (answer := await heard.get()) is not None and not isinstance(answer, Finished):
             if isinstance(answer, Wants):
@@ -78,10 +78,14 @@ async def send_tree(
 
 
 async def _listen(
-    answers: AsyncIterator[ReceiveItem], heard: asyncio.Queue[ReceiveItem | None]
+    answers: AsyncIterator[ReceiveItem], heard: asyncio.Queue[ReceiveItem | None], most: int
 ) -> None:
+    """Pass on what is wanted; `most` contents and last words, so that memory has a bound."""
     try:
         async for answer in answers:
+            most -= len(answer.wants) or 1 if isinstance(answer, Wants) else 0
+            if most < 0:
+                raise InvalidRequestError("More was wanted than was offered.")
             if isinstance(answer, Wants | Finished):
                 heard.put_nowait(answer)
     finally:
@@ -100,6 +104,8 @@ class _Sender:
             source = self._tree.sources.get(want.number)
             if source is None:
                 raise InvalidRequestError(f"File {want.number} was wanted and never offered.")
+            if want.blocks and not is_block_length(want.block_bytes):
+                raise InvalidRequestError(f"{want.block_bytes} bytes are no length of blocks.")
             if source.entry.size <= SMALL_BYTES and not want.offset and not want.blocks:
                 small.append(want)
                 size += source.entry.size
@@ -145,7 +151,9 @@ class _Sender:
     async def _send_large(self, want: Want) -> AsyncGenerator[SendItem, None]:
         """Send one content in pieces; the next is read while one is sent."""
         try:
-            content = await self._disk.run(_Content, self._tree, want)
+            content = await acquire(
+                self._disk, lambda: _Content(self._tree, want), lambda made: made.close()
+            )
         except (OSError, CoveyError) as error:
             yield Unreadable(want.number, _reason(error))
             return
@@ -172,7 +180,11 @@ class _Content:
     def __init__(self, tree: SourceTree, want: Want) -> None:
         self._entry = tree.sources[want.number].entry
         self._descriptor, found = tree.open(want.number)
-        self.offset, self._hasher = self._common(want)
+        try:
+            self.offset, self._hasher = self._common(want)
+        except BaseException:
+            self.close()
+            raise
         size = self._entry.size
         if want.blocks and not self.offset:
             self._items = self._with_delta(want)

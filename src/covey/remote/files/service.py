@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from covey.errors import ConflictError, InvalidRequestError
+from covey.errors import ConflictError, InvalidRequestError, NotFoundError
 from covey.operations.access import Caller, CallerKind
-from covey.remote.files.disk import Disk, Disks
+from covey.remote.files.disk import Disk, Disks, acquire
 from covey.remote.files.failures import failure, shown
 from covey.remote.files.flags import DIRECTORY
 from covey.remote.files.model import (
@@ -29,6 +29,7 @@ from covey.remote.files.reading import (
     describe,
     hash_content,
     list_directory,
+    new_hash,
     open_content,
     read_fully,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from covey.remote.files.writing import TargetTree
 
 _DESCRIBED_AT_ONCE = 200
+_HASHED_AT_ONCE = 64 << 20
 
 
 class Files:
@@ -57,7 +59,7 @@ class Files:
         self._partials = partials
 
     def _view(self, caller: Caller) -> tuple[Roots, Disk]:
-        user = None if caller.limits is None else caller.limits.as_user
+        user = caller.as_user
         roots = self._roots(user)
         if caller.kind is CallerKind.LOCAL and caller.via is None:
             roots = Roots((*roots.paths, "/"))
@@ -87,7 +89,7 @@ class Files:
                     raise failure(path, error) from error
             return found
 
-        directory, names, prefix = await disk.run(begin)
+        directory, names, prefix = await acquire(disk, begin, lambda found: os.close(found[0]))
         try:
             for at in range(0, len(names), _DESCRIBED_AT_ONCE):
                 for item in await disk.run(describe_some, names[at : at + _DESCRIBED_AT_ONCE]):
@@ -110,7 +112,7 @@ class Files:
     ) -> AsyncGenerator[FilePart, None]:
         """Yield a file's bytes from an offset on."""
         roots, disk = self._view(caller)
-        descriptor, _ = await disk.run(self._open, roots, path)
+        descriptor, _ = await self._opened(disk, roots, path)
         try:
             left = length
             while left is None or left > 0:
@@ -127,18 +129,22 @@ class Files:
     async def hash(self, caller: Caller, path: str) -> FileHash:
         """Return the checksum of a file's content."""
         roots, disk = self._view(caller)
+        descriptor, found = await self._opened(disk, roots, path)
+        hasher = new_hash()
 
-        def work() -> FileHash:
-            descriptor, found = self._open(roots, path)
+        def hash_some(at: int) -> None:
             try:
-                digest = hash_content(descriptor, found.st_size).hexdigest()
+                hash_content(descriptor, min(found.st_size, at + _HASHED_AT_ONCE), hasher, at)
             except OSError as error:
                 raise failure(path, error) from error
-            finally:
-                os.close(descriptor)
-            return FileHash(path, found.st_size, digest)
 
-        return await disk.run(work)
+        try:
+            # Not all at once: others have their turn, and who leaves is not waited for.
+            for at in range(0, found.st_size, _HASHED_AT_ONCE):
+                await disk.run(hash_some, at)
+        finally:
+            os.close(descriptor)
+        return FileHash(path, found.st_size, hasher.hexdigest())
 
     async def remove(self, caller: Caller, path: str, *, recursive: bool) -> Removed:
         """Remove a file or link, or with `recursive` a directory with all that is in it."""
@@ -163,8 +169,14 @@ class Files:
                     _make_missing(roots, str(above), mode)
                 _make_missing(roots, path, mode)
             else:
-                with roots.locate(path.rstrip("/") or "/") as place:
-                    make_directory(place, mode)
+                try:
+                    with roots.locate(path.rstrip("/") or "/") as place:
+                        make_directory(place, mode)
+                except NotFoundError as error:
+                    raise NotFoundError(
+                        f"What {path} would be in does not exist.",
+                        hint="Make that too: --parents",
+                    ) from error
             with roots.locate(path) as place:
                 return describe(place.directory, place.at, path)
 
@@ -215,10 +227,14 @@ class Files:
                 return self._open_target(place, destination, entries, placing, rules)
 
         async def targets(entries: list[Entry]) -> TargetTree:
-            target = await disk.run(open_target, entries)
-            where = target.real_path
-            if where is not None and not rules.dry_run:
-                await own.run(self._partials.note, where)
+            target = await acquire(disk, lambda: open_target(entries), lambda made: made.close())
+            try:
+                where = target.real_path
+                if where is not None and not rules.dry_run:
+                    await own.run(self._partials.note, where)
+            except BaseException:
+                target.close()
+                raise
             return target
 
         receiving = Receiver(disk, rules, targets).receive(items)
@@ -237,9 +253,12 @@ class Files:
 
         return await self._disks.of(None).run(work)
 
-    def _open(self, roots: Roots, path: str) -> tuple[int, os.stat_result]:
-        with roots.locate(path) as place:
-            return open_content(place.directory, place.at, path)
+    async def _opened(self, disk: Disk, roots: Roots, path: str) -> tuple[int, os.stat_result]:
+        def work() -> tuple[int, os.stat_result]:
+            with roots.locate(path) as place:
+                return open_content(place.directory, place.at, path)
+
+        return await acquire(disk, work, lambda found: os.close(found[0]))
 
     def _open_target(
         self,

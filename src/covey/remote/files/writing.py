@@ -185,16 +185,39 @@ class TargetTree:
         directory = os.dup(directory)
         try:
             temporary = self._partials.name(os.fstat(directory), name)
-            descriptor = os.open(temporary, CREATE, _NEW_FILE, dir_fd=directory)
-            if not (try_lock(descriptor) and _is_own_file(descriptor, directory, temporary)):
-                os.close(descriptor)
-                temporary = self._partials.fresh()
+            try:
                 descriptor = os.open(temporary, CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
-                try_lock(descriptor)
+            except FileExistsError:
+                temporary, descriptor = self._resumed(directory, temporary)
+            else:
+                if not (try_lock(descriptor) and _is_there(descriptor, directory, temporary)):
+                    # Another receiver took it between our making and locking it.
+                    os.close(descriptor)
+                    temporary, descriptor = self._resumed(directory, temporary)
         except BaseException:
             os.close(directory)
             raise
         return Part(directory, temporary, name, descriptor)
+
+    def _resumed(self, directory: int, temporary: bytes) -> tuple[bytes, int]:
+        """Open a part that is there, or, if it is not for us, a fresh one; raises `OSError`.
+
+        One with another owner than new files have is a trap: who made it can read what is written.
+        """
+        fresh = self._partials.fresh()
+        made = os.open(fresh, CREATE | os.O_EXCL, _NEW_FILE, dir_fd=directory)
+        try_lock(made)
+        try:
+            descriptor = os.open(temporary, CREATE & ~os.O_CREAT, dir_fd=directory)
+        except OSError:
+            return fresh, made
+        same_owner = os.fstat(descriptor).st_uid == os.fstat(made).st_uid
+        if same_owner and try_lock(descriptor) and _is_there(descriptor, directory, temporary):
+            os.unlink(fresh, dir_fd=directory)
+            os.close(made)
+            return temporary, descriptor
+        os.close(descriptor)
+        return fresh, made
 
     def _write_small(self, entry: Entry, small: SmallFile, *, preserve: bool) -> bytes:
         hasher = new_hash()
@@ -299,8 +322,8 @@ def _existing(directory: int, name: bytes, found: os.stat_result) -> Existing:
     return Existing(kind, found.st_size, mode, found.st_mtime_ns, target)
 
 
-def _is_own_file(descriptor: int, directory: int, name: bytes) -> bool:
-    """Whether a part is a plain file that is there still, and nobody else's.
+def _is_there(descriptor: int, directory: int, name: bytes) -> bool:
+    """Whether a part is a plain file with one name, and there still.
 
     Another receiver may have put it into place between our opening and locking it.
     """

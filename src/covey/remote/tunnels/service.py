@@ -20,7 +20,7 @@ from covey.remote.tunnels.model import (
     TunnelInput,
     TunnelOutput,
 )
-from covey.remote.tunnels.ports import Tcp, TcpConnection
+from covey.remote.tunnels.ports import Tcp, TcpConnection, TcpListener
 
 _TICKET_BYTES = 16
 _MOST_WAITING = 128
@@ -40,6 +40,7 @@ class _Waiting:
 
     caller: str
     connection: TcpConnection
+    listener: TcpListener
 
 
 class Tunnels:
@@ -72,7 +73,6 @@ class Tunnels:
         """
         self._check(self._policy.listen, "listen on", host, port)
         listener = await self._tcp.listen(host, port)
-        mine: set[str] = set()
         try:
             where, at = listener.address
             yield Listening(where, at)
@@ -82,14 +82,14 @@ class Tunnels:
                     connection.close()
                     continue
                 ticket = secrets.token_hex(_TICKET_BYTES)
-                self._waiting[ticket] = _Waiting(caller.label, connection)
-                mine.add(ticket)
+                self._waiting[ticket] = _Waiting(caller.label, connection, listener)
                 asyncio.get_running_loop().call_later(self._patience_s, self._drop, ticket)
                 yield Arrived(ticket, connection.peer)
         finally:
             listener.close()
-            for ticket in mine:
-                self._drop(ticket)
+            for ticket, waiting in list(self._waiting.items()):
+                if waiting.listener is listener:
+                    self._drop(ticket)
 
     async def accept(
         self, caller: Caller, ticket: str, items: AsyncIterator[TunnelInput]

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from covey.client.failure import CallFailedError
-from covey.errors import CoveyError, InvalidRequestError
+from covey.errors import CoveyError, ExitCode, InvalidRequestError
 from covey.operations.command_document import Command
 from covey.surfaces.cli.app import CommandExitError
 from covey.surfaces.cli.exec_failure import as_error, settle
@@ -119,6 +119,10 @@ def attach(session: Session, node: Node) -> click.Command:
             call, headers = open_call(session)
             ending = run_call(call, route, headers, arguments, tty=False, reads_input=True)
         except CallFailedError as error:
+            if error.begun and error.exit_code == ExitCode.UNREACHABLE:
+                where = f" -H {wanted.host}" if wanted.host else ""
+                again = f"covey exec attach{where} {values['id']} --offset {error.offset}"
+                error.hint = f"The command may run on. To follow it from there: {again}"
             raise as_error(error, wanted.host) from error
         raise _end(session, ending)
 

@@ -46,8 +46,8 @@ def read_forward(text: str) -> Forward:
     found = _FORWARD.fullmatch(text)
     if found is None or not (int(found["port"]) < 1 << 16 and 0 < int(found["to"]) < 1 << 16):
         raise InvalidRequestError(
-            f"{text!r} is not of the form [BIND:]PORT:HOST:PORT.",
-            hint="For example: covey tunnel -L 8080:127.0.0.1:80 -H frigg",
+            f"{text!r} is not of the form [BIND:]PORT:HOST:PORT, with ports up to 65535.",
+            hint="For example: covey tunnel frigg -L 8080:127.0.0.1:80",
         )
     bind = found["bind6"] or found["bind"] or _LOOPBACK
     if bind == "*":
@@ -59,11 +59,13 @@ def read_forward(text: str) -> Forward:
 def tunnel(session: Session, node: Node) -> click.Command:
     """Make the command."""
 
-    def start(local: tuple[str, ...], remote: tuple[str, ...]) -> None:
+    def start(host: str | None, local: tuple[str, ...], remote: tuple[str, ...]) -> None:
+        if host is not None:
+            session.target.add_hosts(host)
         if not (local or remote):
             raise InvalidRequestError(
                 "covey tunnel needs a port to forward.",
-                hint="For example: covey tunnel -L 8080:127.0.0.1:80 -H frigg",
+                hint="For example: covey tunnel frigg -L 8080:127.0.0.1:80",
             )
         if session.target.several:
             raise InvalidRequestError("A tunnel leads to one host.", hint="Name one: -H NAME")
@@ -74,6 +76,7 @@ def tunnel(session: Session, node: Node) -> click.Command:
         node.name,
         start,
         [
+            click.Argument(["host"], required=False, metavar="HOST"),
             click.Option(
                 ["-L", "--local", "local"],
                 multiple=True,
@@ -92,8 +95,8 @@ def tunnel(session: Session, node: Node) -> click.Command:
         "alone; port 0 is any free one. What a host lets tunnels reach is its owner's choice: "
         "[tunnel] in its covey.toml.",
         examples=(
-            "tunnel -L 5433:127.0.0.1:5432 -H frigg",
-            "tunnel -R 8080:127.0.0.1:3000 -H frigg",
+            "tunnel frigg -L 5433:127.0.0.1:5432",
+            "tunnel frigg -R 8080:127.0.0.1:3000",
         ),
         hosts=True,
     )
@@ -146,7 +149,7 @@ class _Tunnel:
             server = await asyncio.start_server(arrived, way.bind, way.port, limit=_CHUNK)
         except OSError as error:
             raise ConflictError(
-                f"{_shown(way.bind, way.port)} cannot be opened here: {error.strerror or error}.",
+                f"{_shown(way.bind, way.port)} cannot be opened here: {_reason(error)}.",
                 hint="Choose another port.",
             ) from error
         port = server.sockets[0].getsockname()[1]
@@ -226,3 +229,8 @@ async def _received(call: Call) -> AsyncGenerator[bytes | None, None]:
 
 def _shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError) -> str:
+    """Return why as the system says it; asyncio puts words of its own around that."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)

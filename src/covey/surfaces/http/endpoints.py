@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +166,9 @@ class Endpoints:
             if operation.signature.input is not None:
                 lost = connection_of(socket.scope).lost
                 given = SocketInput(socket, messages, operation.signature.input.item, lost)
-            call = Call(operation, arguments, context, given)
+            # Who is silent, and only sends, is looked at as well.
+            allowed = given and self._while_allowed(given, operation, socket.scope)
+            call = Call(operation, arguments, context, allowed)
             items = self._items(call, target, place, socket.scope)
             await answer_socket(socket, messages, items, given, context.remaining())
         except CoveyError as error:
@@ -178,13 +180,20 @@ class Endpoints:
         self, call: Call, target: Target, place: Place | None, scope: Scope
     ) -> AsyncGenerator[Any, None]:
         """Yield what comes while the caller's token is not revoked and its node not removed."""
-        checked = time.monotonic()
         async with aclosing(self._results(call, target, place)) as found:
-            async for item in found:
-                if time.monotonic() - checked >= _RECHECK:
-                    self.gate.recheck(scope, call.operation)
-                    checked = time.monotonic()
+            async for item in self._while_allowed(found, call.operation, scope):
                 yield item
+
+    async def _while_allowed(
+        self, items: AsyncIterator[Any], operation: Operation, scope: Scope
+    ) -> AsyncGenerator[Any, None]:
+        """Yield items; raises instead of yielding more once the caller may not go on."""
+        checked = time.monotonic()
+        async for item in items:
+            if time.monotonic() - checked >= _RECHECK:
+                self.gate.recheck(scope, operation)
+                checked = time.monotonic()
+            yield item
 
     def _results(
         self, call: Call, target: Target, place: Place | None

@@ -77,6 +77,17 @@ class Conversation:
             self._pending.append((descriptor, memoryview(data)))
             self._held += len(data)
 
+    def write_rest(self) -> None:
+        """Write what is held, waiting for whoever reads it; for when the call has failed."""
+        try:
+            while self._pending:
+                poll = select.poll()
+                poll.register(self._pending[0][0], select.POLLOUT)
+                poll.poll()
+                self._write_some()
+        except BrokenPipeError:
+            raise LeftError(_BROKEN_PIPE) from None
+
     def run(self, take: Callable[[Any], None]) -> None:
         """Give each message to `take` until the end.
 

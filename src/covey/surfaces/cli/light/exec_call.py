@@ -104,7 +104,10 @@ def converse(call: SocketCall, *, tty: bool, reads_input: bool, may_go_on: bool 
         else:
             talk.run(receiver.take)
     except CallFailedError as error:
+        # What came before the failure is output all the same.
+        talk.write_rest()
         error.begun = talk.began
+        error.offset = receiver.offset
         raise
     if receiver.ending is None and not may_go_on:
         raise CallFailedError("broken_off", "The command's end was not reported.", exit_code=6)
@@ -116,19 +119,24 @@ class _Receiver:
 
     def __init__(self, talk: Conversation) -> None:
         self.ending: Ending | None = None
+        self.offset = 0
         self._talk = talk
 
     def take(self, item: Any) -> None:
         match item.get("type"):
             case "stdout":
                 self._talk.write(STDOUT, item["data"])
+                self.offset = item["offset"] + len(item["data"])
             case "stderr":
                 self._talk.write(STDERR, item["data"])
+                self.offset = item["offset"] + len(item["data"])
             case "started":
+                self.offset = item.get("offset", 0)
                 self._talk.begin_input()
             case "exited":
                 self.ending = Ending.of(item)
             case "skipped":
+                self.offset = item["offset"] + item["length"]
                 lost = f"covey: {item['length']} bytes of output are no longer kept\n"
                 self._talk.write(STDERR, lost.encode())
             case _:

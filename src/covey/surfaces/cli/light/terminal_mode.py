@@ -13,13 +13,17 @@ _LINE_ENDS = b"\r\n"
 
 
 def size_of_terminal() -> tuple[int, int] | None:
-    """Return the rows and columns of the terminal, or None where there is none."""
+    """Return the rows and columns of the terminal, or None where there is none.
+
+    A terminal that nobody has given a size, as in containers, says that it is 0 by 0.
+    """
     for descriptor in (1, 0, 2):
         try:
             size = os.get_terminal_size(descriptor)
         except OSError:
             continue
-        return max(size.lines, 1), max(size.columns, 1)
+        if size.lines > 0 and size.columns > 0:
+            return size.lines, size.columns
     return None
 
 
