@@ -150,6 +150,10 @@ class Host:
         found: list[dict[str, Any]] = self.node.json("apps", "deployments", app)
         return found
 
+    def sound_checks(self) -> list[dict[str, Any]]:
+        """The checks of `covey doctor` that found nothing wrong."""
+        return [check for check in self.node.json("doctor") if check["state"] == "ok"]
+
     def settled(self, app: str) -> dict[str, Any]:
         """Wait until the newest deployment has ended and what it replaced is gone; return it."""
 

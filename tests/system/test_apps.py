@@ -38,6 +38,10 @@ def test_an_app_comes_into_service_is_replaced_fails_and_goes_back(host: Host):
     assert f"tour is served: https://tour.localhost:{host.https}" in said
     assert host.get("tour") == "v1"
     assert host.get("tour", "/cgi-bin/env") == "hello, world"
+    checks = {check["name"]: check["message"] for check in host.sound_checks()}
+    assert checks["containers"].startswith("podman ")
+    assert checks["apps"] == "1 app; all that should run does."
+    assert checks["proxy"] == "1 host name served."
 
     async def second_under_load() -> set[str]:
         async with load(host.https, "tour.localhost", tls=host.tls, clients=3) as clients:
@@ -197,6 +201,9 @@ def test_a_container_that_dies_is_started_again(host: Host):
     host.deploy(host.server("phoenix", "v1", domains=plain("phoenix")))
     host.ask("phoenix", "/die", tls=False)
     eventually(lambda: host.ask("phoenix", tls=False) == (200, "v1"))
+    [warning] = [check for check in host.node.json("doctor") if check["name"] == "apps"]
+    assert warning["state"] == "warning"
+    assert "phoenix" in warning["message"]
     host.remove("phoenix")
 
 

@@ -61,6 +61,10 @@ class Reconciler:
         """Look now."""
         self._wake.set()
 
+    def failing(self) -> list[str]:
+        """Return the names of the containers that ended lately and were started again."""
+        return sorted(name for name, item in self._backoffs.items() if item.wait_s)
+
     async def _follow(self) -> None:
         while True:
             self._wake.clear()

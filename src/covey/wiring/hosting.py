@@ -61,9 +61,9 @@ class NodeHosting:
         self.jobs = make_jobs(paths, settings, database)
         self.routes = make_routes(paths, settings, local)
         self.sources = make_sources(paths, settings, local, node.records)
-        engine = make_engine(settings.apps, paths)
+        self.engine = make_engine(settings.apps, paths)
         self.apps = NodeApps(
-            paths, settings, node, self.jobs, engine, self.routes, self.sources.fetcher
+            paths, settings, node, self.jobs, self.engine, self.routes, self.sources.fetcher
         )
         self.pushes = make_pushes(self.sources, self.apps.apps, settings)
         self._upkeep = make_upkeep(
