@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     copy,
+    deploy,
     failover,
     fanout,
     first_sync,
@@ -12,6 +13,7 @@ from benchmarks import (
     latency,
     new_shell,
     prompt,
+    proxy,
     startup,
     webhook,
 )
@@ -29,6 +31,8 @@ BENCHMARKS = {
     "copy": copy.run,
     "fanout": fanout.run,
     "failover": failover.run,
+    "deploy": deploy.run,
+    "proxy": proxy.run,
     "webhook": webhook.run,
     "jobs": jobs.run,
 }

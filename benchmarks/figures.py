@@ -10,6 +10,7 @@ from benchmarks.report import RESULTS, ROOT
 NAMES = (
     *("prompt", "new_shell", "startup", "latency", "first_sync", "idle"),
     *("exec", "copy", "fanout", "failover"),
+    *("deploy", "proxy", "webhook", "jobs"),
 )
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
