@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import re
 import types
@@ -50,19 +51,24 @@ class InputStream:
     item: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
-    """An operation's parameters, the struct that holds them, and what comes back.
+    """An operation's parameters and what comes back.
 
     When `streams` is true, `result` is the type of one streamed item. An operation with an
     `input` is duplex: its caller sends items while it runs. `parameters` leaves the input out.
     """
 
+    title: str
     parameters: tuple[Parameter, ...]
-    arguments: type[msgspec.Struct]
     result: Any
     streams: bool
     input: InputStream | None = None
+
+    @functools.cached_property
+    def arguments(self) -> type[msgspec.Struct]:
+        """The struct that holds the arguments; made for the first call, for most see none."""
+        return _arguments(f"{self.title}Arguments", self.parameters)
 
 
 def read_signature(function: Callable[..., Any], *, name: str, method: str, path: str) -> Signature:
@@ -98,7 +104,8 @@ def read_signature(function: Callable[..., Any], *, name: str, method: str, path
     if missing:
         raise TypeError(f"{name}: the path names {sorted(missing)}, which is no parameter")
     result, streams = _read_result(hints.get("return"), name)
-    return Signature(tuple(parameters), _arguments(name, parameters), result, streams, given)
+    title = "".join(part.capitalize() for part in re.split(r"[._-]", name))
+    return Signature(title, tuple(parameters), result, streams, given)
 
 
 def _read_input(item: inspect.Parameter, annotation: Any, name: str) -> InputStream:
@@ -126,12 +133,11 @@ def _read_result(annotation: Any, name: str) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _arguments(name: str, parameters: list[Parameter]) -> type[msgspec.Struct]:
+def _arguments(title: str, parameters: tuple[Parameter, ...]) -> type[msgspec.Struct]:
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for item in parameters:
         if item.required:
             fields.append((item.name, item.annotation))
         else:
             fields.append((item.name, item.annotation, item.default))
-    title = "".join(part.capitalize() for part in re.split(r"[._-]", name)) + "Arguments"
     return msgspec.defstruct(title, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)

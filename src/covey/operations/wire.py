@@ -40,7 +40,7 @@ class Wire:
 
 def wire_of(operation: Operation) -> Wire:
     """Derive the HTTP form of an operation; raises `TypeError` for a query that cannot be one."""
-    title = operation.signature.arguments.__name__.removesuffix("Arguments")
+    title = operation.signature.title
     parts: dict[Location, list[Parameter]] = {location: [] for location in Location}
     for item in operation.signature.parameters:
         parts[item.location].append(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -95,14 +96,15 @@ class Endpoints:
 
     def rows(self, operation: Operation) -> list[Row]:
         """Return the operation's row, and for a stream or a duplex call its WebSocket's."""
-        wire = wire_of(operation)
+        # Made for the first request: most operations are never asked for.
+        wire = functools.cache(lambda: wire_of(operation))
         route = operation.route
 
         async def over_http(request: Request, params: dict[str, str]) -> Response | ASGIApp:
-            return await self._http(operation, wire, request, params)
+            return await self._http(operation, wire(), request, params)
 
         async def over_websocket(socket: WebSocket, params: dict[str, str]) -> None:
-            await self._websocket(operation, wire, socket, params)
+            await self._websocket(operation, wire(), socket, params)
 
         streams = operation.signature.streams
         rows = [
