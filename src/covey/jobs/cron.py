@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
 
 from covey.errors import InvalidRequestError
 
@@ -19,6 +16,11 @@ def next_time(cron: str, zone: str, after: datetime) -> datetime:
     the clocks change, also where its time is left out or comes twice; one with stars runs by the
     time that passes. Raises `InvalidRequestError`.
     """
+    # A node without schedules does without time zones.
+    from zoneinfo import ZoneInfo  # noqa: PLC0415
+
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415
+
     try:
         place = ZoneInfo(zone)
     except (ValueError, KeyError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from covey.apps.host_keys import KnownHosts
 from covey.apps.keys import DeployKeys
@@ -13,7 +14,6 @@ from covey.apps.service import Apps
 from covey.apps.sessions import Sessions
 from covey.apps.uploads import Uploads
 from covey.apps.webhooks.reception import Reception
-from covey.engines.containers.engine import make_engine
 from covey.engines.sqlite.database import Database
 from covey.jobs.engine import JobEngine
 from covey.operations.audit import AuditSink
@@ -24,9 +24,13 @@ from covey.store.ports import LocalState
 from covey.surfaces.http.app import HttpSettings, build_webhook_app
 from covey.wiring.apps import AppNode, NodeApps
 from covey.wiring.jobs import make_jobs
+from covey.wiring.on_demand import OnDemand
 from covey.wiring.proxy import make_routes
 from covey.wiring.sources import make_pushes, make_sources, make_upkeep
 from covey.wiring.webhooks import WEBHOOK_SERVICES, NodeWebhooks, PublicWebhooks
+
+if TYPE_CHECKING:
+    from covey.engines.containers.engine import ApiContainerEngine
 
 HOSTING_SERVICES: tuple[type, ...] = (
     JobEngine,
@@ -61,7 +65,8 @@ class NodeHosting:
         self.jobs = make_jobs(paths, settings, database)
         self.routes = make_routes(paths, settings, local)
         self.sources = make_sources(paths, settings, local, node.records)
-        self.engine = make_engine(settings.apps, paths)
+        self._containers = OnDemand(lambda: _make_containers(paths, settings))
+        self.engine = self._containers.stand_in()
         self.apps = NodeApps(
             paths, settings, node, self.jobs, self.engine, self.routes, self.sources.fetcher
         )
@@ -104,4 +109,11 @@ class NodeHosting:
         await self.apps.stop()
         await self.jobs.stop()
         await self.routes.stop()
-        await self.apps.close()
+        if self._containers.made is not None:
+            await self.apps.close()
+
+
+def _make_containers(paths: Paths, settings: Settings) -> ApiContainerEngine:
+    from covey.engines.containers.engine import make_engine
+
+    return make_engine(settings.apps, paths)
