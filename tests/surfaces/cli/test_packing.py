@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -10,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from covey.errors import InvalidRequestError
@@ -34,19 +35,19 @@ def git(top: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"},
-    ).stdout.strip()
+    ).stdout.removesuffix("\n")
 
 
 def chosen(top: Path) -> set[str]:
     state = read_checkout(top)
-    found = survey(top, read_ignoring(top, state.root, state.tracked))
+    found = survey(top, read_ignoring(top, state))
     return {entry.path for entry in found.entries if not (top / entry.path).is_dir()}
 
 
 def packed(top: Path) -> tuple[Packed, bytes]:
     file = io.BytesIO()
     state = read_checkout(top)
-    found = survey(top, read_ignoring(top, state.root, state.tracked))
+    found = survey(top, read_ignoring(top, state))
     return pack(top, found, file, lambda _count: None), file.getvalue()
 
 
@@ -82,46 +83,79 @@ def test_nested_ignore_files_and_negations_are_honoured(tmp_path: Path) -> None:
     }
 
 
-names = st.sampled_from(["a", "b", "c.log", "d e", "build", "x.y"])
+names = st.text("ab-]c. é!#^A1\\", min_size=1, max_size=3).filter(lambda it: it not in {".", ".."})
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
-patterns = st.lists(
-    st.builds(
-        "{}{}{}{}".format,
-        st.sampled_from(["", "", "!", "/"]),
-        st.sampled_from(["", "**/", "a/"]),
-        st.sampled_from(["a", "b", "*.log", "*", "d e", "build", "x.?"]),
-        st.sampled_from(["", "", "/", "/**"]),
-    ),
-    max_size=4,
-).map("\n".join)
+pieces = st.sampled_from(
+    [
+        *"abcA1é!#^.-][/*?",
+        *("**", "***", "**/", "/**", "/**/"),
+        *("[!a]", "[a-c]", "[^b]", "[]]", "[b-]", "[-b]", "[--b]", "[é]", "[/]", "[:a]"),
+        *("[[:alpha:]]", "[[:punct:]]", "[[:x:]]", "[[:", "[a-", "[a\\]]", "[\\a-c]"),
+        *("\\", "\\a", " ", "\\ ", "\t", "\r"),
+    ]
+)
+lines = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "!", "/", "!/"]),
+    st.lists(pieces, min_size=1, max_size=4).map("".join),
+    st.sampled_from(["", "", "/", " ", "\r", "/ "]),
+)
+patterns = st.lists(lines, max_size=4).map("\n".join)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(files=st.sets(paths, min_size=1, max_size=6), top=patterns, below=patterns)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    files=st.sets(paths, min_size=1, max_size=6), top=patterns, below=patterns, excluded=patterns
+)
+@example(files={"c.log", "a/b/build"}, top="/a/**\n!*\na/*", below="", excluded="")
+@example(files={"build", "c.log/b"}, top="*/**\n!b", below="", excluded="")
+@example(files={"a/a/x.y"}, top="/a/*\n**/b\n!**/a", below="a/**\n!**/x.?", excluded="")
 def test_what_is_packed_is_what_git_itself_would_add(
-    tmp_path_factory: pytest.TempPathFactory, files: set[str], top: str, below: str
+    tmp_path_factory: pytest.TempPathFactory, files: set[str], top: str, below: str, excluded: str
 ) -> None:
     place = tmp_path_factory.mktemp("ignored")
     try:
+        git(place, "init", "-q")
+        git(place, "config", "core.excludesFile", "")
         for path in sorted(files):
-            try:
+            with contextlib.suppress(NotADirectoryError, IsADirectoryError, FileExistsError):
                 write(place, {path: ""})
-            except (NotADirectoryError, IsADirectoryError, FileExistsError):
-                continue
-        write(place, {".gitignore": top})
+        write(place, {".git/info/exclude": excluded, ".gitignore": top})
         if (place / "a").is_dir():
             write(place, {"a/.gitignore": below})
-        expected = _as_git(place)
-        assert chosen(place) == expected
+        found = git(place, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
+        assert chosen(place) == {path for path in found if path}
     finally:
         shutil.rmtree(place)
 
 
-def _as_git(place: Path) -> set[str]:
-    git(place, "init", "-q")
-    found = git(place, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
-    shutil.rmtree(place / ".git")
-    return {path for path in found if path}
+def test_the_patterns_of_the_user_and_of_the_repository_hold_too(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    write(top, {"a.swp": "", "b.swp": "", "local": "", "main.py": ""})
+    write(tmp_path, {"mine": "*.swp\nmain.py\n"})
+    git(top, "init", "-q")
+    git(top, "config", "core.excludesFile", str(tmp_path / "mine"))
+    write(top, {".git/info/exclude": "local\n", ".gitignore": "!b.swp\n!main.py\n"})
+    assert chosen(top) == {".gitignore", "b.swp", "main.py"}
+    git(top, "add", "-A")
+    git(top, "commit", "-qm", "First")
+    git(top, "worktree", "add", "-q", str(tmp_path / "second"), "-b", "second")
+    write(tmp_path / "second", {"local": "", "c.swp": ""})
+    assert chosen(tmp_path / "second") == {".gitignore", "b.swp", "main.py"}
+
+
+def test_a_repository_that_cannot_be_opened_leaves_its_rules(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "config", "core.repositoryFormatVersion", "1")
+    git(tmp_path, "config", "extensions.unheardOf", "true")
+    write(tmp_path, {".gitignore": ".env\n", "web/.env": "SECRET=1", "web/main.py": ""})
+    assert chosen(tmp_path / "web") == {"main.py"}
+
+
+def test_a_link_is_no_file_of_patterns(tmp_path: Path) -> None:
+    write(tmp_path, {"patterns": "a\n", "a": ""})
+    (tmp_path / ".gitignore").symlink_to("patterns")
+    assert chosen(tmp_path) == {".gitignore", "patterns", "a"}
 
 
 def test_dockerignore_leaves_out_too_but_not_what_the_build_reads(tmp_path: Path) -> None:
@@ -145,6 +179,19 @@ def test_dockerignore_leaves_out_too_but_not_what_the_build_reads(tmp_path: Path
         "src/main.py",
         "a/b.txt",
     }
+
+
+def test_what_holds_for_another_context_or_dockerfile_is_left_to_the_node(tmp_path: Path) -> None:
+    files = {".dockerignore": "*\n!src\n", "docker/Prod": "FROM scratch", "src/x": "", "y": ""}
+    write(tmp_path, {**files, "covey.app.toml": '[build]\ndockerfile = "./docker/Prod"\n'})
+    assert chosen(tmp_path) == {".dockerignore", "covey.app.toml", "docker/Prod", "src/x"}
+    write(tmp_path, {"docker/Prod.dockerignore": "src\n"})
+    assert {"src/x", "y"} <= chosen(tmp_path)
+    (tmp_path / "docker/Prod.dockerignore").unlink()
+    write(tmp_path, {"covey.app.toml": '[build]\ncontext = "src"\n'})
+    assert {"src/x", "y"} <= chosen(tmp_path)
+    write(tmp_path, {"covey.app.toml": "[build\n"})
+    assert "y" not in chosen(tmp_path)
 
 
 def test_a_directory_of_a_repository_has_its_ignore_files_and_its_tracked_files(

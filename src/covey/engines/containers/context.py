@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covey.engines.containers.ignore import Ignore
 from covey.errors import CoveyError, InvalidRequestError, NotFoundError
+from covey.ignore_files.dockerignore import DockerIgnore
 
 GENERATED = ".covey.containerfile"
 """Where a generated Containerfile stands in the context; it is not copied into images."""
@@ -37,7 +37,7 @@ class Context:
             yield piece
 
     def _entries(self) -> Iterator[bytes]:
-        ignore = Ignore(self.ignore_text)
+        ignore = DockerIgnore(self.ignore_text)
         always = {self.dockerfile, self.ignore_name}
         for path in _walk(self.directory, "", ignore, always):
             if path not in self.own:
@@ -85,7 +85,7 @@ def _ignore_file(directory: Path, dockerfile: str) -> tuple[str, str]:
     return ".dockerignore", ""
 
 
-def _walk(directory: Path, below: str, ignore: Ignore, always: set[str]) -> Iterator[str]:
+def _walk(directory: Path, below: str, ignore: DockerIgnore, always: set[str]) -> Iterator[str]:
     try:
         with os.scandir(directory / below) as found:
             entries = sorted(found, key=lambda entry: entry.name)

@@ -1,34 +1,38 @@
-"""Which files are not packed: .gitignore files as git reads them, and .dockerignore."""
+"""Which files are not packed: what git ignores, and what .dockerignore leaves out."""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
-from pathspec import GitIgnoreSpec, PathSpec, Pattern
+from covey.ignore_files.dockerignore import DockerIgnore
+from covey.ignore_files.gitignore import GitIgnore
+from covey.surfaces.cli.checkout_state import CheckoutState
 
-_NEEDED = (
-    "covey.app.toml",
-    "deploy.toml",
-    "Dockerfile",
-    "Containerfile",
-    ".dockerignore",
-    ".containerignore",
-    "Procfile",
-)
+_NO_CHECKOUT = CheckoutState()
+_APP_FILES = ("covey.app.toml", "deploy.toml")
+_DOCKERFILES = ("Dockerfile", "Containerfile", "dockerfile")
+_DOCKER = (".containerignore", ".dockerignore")
+_NEEDED = frozenset({*_APP_FILES, *_DOCKERFILES, *_DOCKER, "Procfile"})
+_NO_PIPE = getattr(os, "O_NONBLOCK", 0)
+_FOLLOWED, _NOT_FOLLOWED = _NO_PIPE, _NO_PIPE | getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One .gitignore: `inside` is where it stands in the directory, `lead` how far above it."""
+    """One file of patterns: `inside` is its place in the directory, `lead` how far above it is."""
 
-    spec: GitIgnoreSpec
+    patterns: GitIgnore
     inside: str = ""
     lead: str = ""
 
-    def decide(self, name: str) -> bool | None:
-        return self.spec.check_file(self.lead + name.removeprefix(self.inside)).include
+    def decide(self, path: str, *, is_directory: bool) -> bool | None:
+        found = os.fsencode(self.lead + path.removeprefix(self.inside))
+        return self.patterns.decide(found, is_directory=is_directory)
 
 
 @dataclass(frozen=True)
@@ -36,61 +40,71 @@ class Ignoring:
     """The rules that hold in one directory; `enter` adds those of a directory below.
 
     The innermost of `rules` is last; `tracked` are paths that git keeps although a pattern names
-    them, and the directories on the way to them.
+    them, and the directories on the way to them. `needed` is sent whatever .dockerignore says.
     """
 
     rules: tuple[_Rule, ...] = ()
-    docker: PathSpec[Pattern] | None = None
+    docker: DockerIgnore | None = None
     tracked: frozenset[str] = frozenset()
+    needed: frozenset[str] = _NEEDED
+    ignore_case: bool = False
     inside_ignored: bool = False
 
     def enter(self, directory: Path, prefix: str) -> Ignoring:
         """Return the rules for what stands in `directory`."""
         found = self
-        if prefix and not self.inside_ignored and self._by_git(prefix):
+        above = prefix.removesuffix("/")
+        if above and not self.inside_ignored and self._by_git(above, is_directory=True):
             found = replace(found, inside_ignored=True)
-        lines = _lines(directory / ".gitignore")
-        if lines:
-            rule = _Rule(GitIgnoreSpec.from_lines(lines), inside=prefix)
+        content = _read(directory / ".gitignore", _NOT_FOLLOWED)
+        if content:
+            rule = _Rule(GitIgnore(content, ignore_case=self.ignore_case), inside=prefix)
             found = replace(found, rules=(*found.rules, rule))
         return found
 
     def leaves_out(self, path: str, *, is_directory: bool) -> bool:
         """Whether a path is not packed; of a directory, all that is in it."""
-        name = f"{path}/" if is_directory else path
-        if (self.inside_ignored or self._by_git(name)) and path not in self.tracked:
+        ignored = self.inside_ignored or self._by_git(path, is_directory=is_directory)
+        if ignored and path not in self.tracked:
             return True
-        if self.docker is None or path in _NEEDED:
+        if self.docker is None or path in self.needed or not self.docker.leaves_out(path):
             return False
-        if is_directory and any(pattern.include is False for pattern in self.docker.patterns):
-            return False  # something in it may be named again
-        return bool(self.docker.check_file(name).include)
+        below = is_directory and any(name.startswith(f"{path}/") for name in self.needed)
+        return not (below or (is_directory and self.docker.may_keep_below(path)))
 
-    def _by_git(self, name: str) -> bool:
+    def _by_git(self, path: str, *, is_directory: bool) -> bool:
         for rule in reversed(self.rules):
-            found = rule.decide(name)
+            found = rule.decide(path, is_directory=is_directory)
             if found is not None:
                 return found
         return False
 
 
-def read_ignoring(
-    directory: Path, above: Path | None = None, tracked: Collection[str] = ()
-) -> Ignoring:
-    """Return the rules at the top of a directory; `above` is the root of its repository, if any.
+def read_ignoring(directory: Path, state: CheckoutState = _NO_CHECKOUT) -> Ignoring:
+    """Return the rules at the top of a directory, of which git knows `state`.
 
-    The rules of the directories between the two hold too, unless they name the directory itself.
+    The rules of the directories above it in its repository hold too, unless they name the
+    directory itself.
     """
     rules: list[_Rule] = []
+    above = state.root
     if above is not None:
         lead = _lead(directory, above)
-        rules = _rule(above / ".git" / "info" / "exclude", lead)
+        for place in state.excludes:
+            rules += _rule(place, _FOLLOWED, lead, state)
         for step in [*reversed(directory.parents), directory]:
             if step.is_relative_to(above) and step != directory:
-                rules += _rule(step / ".gitignore", _lead(directory, step))
-        if lead and any(rule.spec.match_file(rule.lead) for rule in rules):
+                rules += _rule(step / ".gitignore", _NOT_FOLLOWED, _lead(directory, step), state)
+        if lead and any(_names_a_parent(rule) for rule in rules):
             rules = []
-    return Ignoring(tuple(rules), _docker(directory), _with_parents(tracked))
+    docker, needed = _docker(directory)
+    return Ignoring(tuple(rules), docker, _with_parents(state.tracked), needed, state.ignore_case)
+
+
+def _names_a_parent(rule: _Rule) -> bool:
+    parts = rule.lead.rstrip("/").split("/")
+    steps = ("/".join(parts[: count + 1]) for count in range(len(parts)))
+    return any(rule.patterns.decide(os.fsencode(step), is_directory=True) for step in steps)
 
 
 def _lead(directory: Path, above: Path) -> str:
@@ -98,32 +112,49 @@ def _lead(directory: Path, above: Path) -> str:
     return "" if relative == "." else f"{relative}/"
 
 
-def _rule(path: Path, lead: str) -> list[_Rule]:
-    lines = _lines(path)
-    return [_Rule(GitIgnoreSpec.from_lines(lines), lead=lead)] if lines else []
-
-
-def _docker(directory: Path) -> PathSpec[Pattern] | None:
-    for name in (".containerignore", ".dockerignore"):
-        lines = [line.strip() for line in _lines(directory / name)]
-        patterns = []
-        for line in lines:
-            if not line or line.startswith("#"):
-                continue
-            negated, pattern = line.startswith("!"), line.lstrip("!").strip().strip("/")
-            if pattern and pattern != ".":
-                sign = "!" if negated else ""
-                patterns += [f"{sign}/{pattern}", f"{sign}/{pattern}/**"]
-        if patterns:
-            return PathSpec.from_lines("gitignore", patterns)
-    return None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
+def _rule(path: Path, flags: int, lead: str, state: CheckoutState) -> list[_Rule]:
+    content = _read(path, flags)
+    if not content:
         return []
+    return [_Rule(GitIgnore(content, ignore_case=state.ignore_case), lead=lead)]
+
+
+def _docker(directory: Path) -> tuple[DockerIgnore | None, frozenset[str]]:
+    """Return the patterns for the directory as a build's context, and what no pattern leaves out.
+
+    Where the build has another context, or a Dockerfile with an ignore file of its own, the node
+    alone applies what holds there.
+    """
+    context, dockerfile = _build(directory)
+    names = (dockerfile,) if dockerfile else _DOCKERFILES
+    needed = frozenset({*_NEEDED, *names})
+    if context != "." or any((directory / f"{name}.dockerignore").exists() for name in names):
+        return None, needed
+    for name in _DOCKER:
+        content = _read(directory / name, _FOLLOWED)
+        if content:
+            return DockerIgnore(content.decode("utf-8", "surrogateescape")), needed
+    return None, needed
+
+
+def _build(directory: Path) -> tuple[str, str]:
+    """Return the context and the Dockerfile that the app's file names; its mistakes wait."""
+    for name in _APP_FILES:
+        try:
+            build = tomllib.loads(_read(directory / name, _FOLLOWED).decode()).get("build", {})
+            context, dockerfile = build.get("context", "."), build.get("dockerfile", "")
+            return normpath(context), normpath(dockerfile) if dockerfile else ""
+        except (ValueError, RecursionError, AttributeError, TypeError):
+            continue
+    return ".", ""
+
+
+def _read(path: Path, flags: int) -> bytes:
+    try:
+        with open(path, "rb", opener=lambda name, usual: os.open(name, usual | flags)) as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _with_parents(tracked: Collection[str]) -> frozenset[str]:

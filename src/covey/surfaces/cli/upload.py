@@ -53,7 +53,7 @@ def upload_directory(session: Session, app: str, directory: Path) -> UploadedDir
 
     directory = directory.resolve()
     state = read_checkout(directory)
-    found = survey(directory, read_ignoring(directory, state.root, state.tracked))
+    found = survey(directory, read_ignoring(directory, state))
     if not any(entry.size for entry in found.entries):
         raise InvalidRequestError(
             f"There is nothing to deploy in {directory}.",
@@ -110,7 +110,7 @@ class Changes:
         from covey.surfaces.cli.packing import survey
 
         state = read_checkout(self._directory)
-        found = survey(self._directory, read_ignoring(self._directory, state.root, state.tracked))
+        found = survey(self._directory, read_ignoring(self._directory, state))
         return frozenset(
             (entry.path, entry.size, _changed_at(self._directory / entry.path))
             for entry in found.entries

@@ -1,4 +1,4 @@
-"""Which files an ignore file leaves out, as Docker's own tests have it."""
+"""A build's context as it is sent: what it holds, and that it holds nothing of this machine."""
 
 from __future__ import annotations
 
@@ -10,56 +10,7 @@ from pathlib import Path
 import pytest
 
 from covey.engines.containers.context import GENERATED, Context, read_context
-from covey.engines.containers.ignore import Ignore
 from covey.errors import InvalidRequestError, NotFoundError
-
-
-@pytest.mark.parametrize(
-    "patterns, path, out",
-    [
-        ("**", "file", True),
-        ("**/", "file", True),
-        ("**", "dir/file", True),
-        ("**/*", "dir/file", True),
-        ("**/**", "dir/file", True),
-        ("dir/**", "file", False),
-        ("dir/**", "dir/file", True),
-        ("dir/**", "dir/dir2/file", True),
-        ("**/dir2/*", "dir/dir2/file", True),
-        ("**file", "file", True),
-        ("**file", "dir/file", True),
-        ("**/file", "file", True),
-        ("**/file*txt", "dir/dir/file.txt", True),
-        ("a**", "a/b.txt", True),
-        ("a[b-d]e", "ae", False),
-        ("a[b-d]e", "ace", True),
-        ("a[^b-d]e", "aze", True),
-        ("a\\*b", "a*b", True),
-        ("a\\*b", "axb", False),
-        ("abc.def", "abcZdef", False),
-        ("*", "dir/deep/file", True),
-        ("*/file", "dir/file", True),
-        ("*/file", "file", False),
-        ("/top", "top/below", True),
-        ("dir/", "dir/file", True),
-        ("./dir", "dir/file", True),
-        ("# dir", "# dir", False),
-        ("*\n!keep", "keep", False),
-        ("*\n!keep", "other", True),
-        ("dir\n!dir/keep", "dir/keep", False),
-        ("dir\n!dir/keep", "dir/other", True),
-        ("*.md\n!README*.md\nREADME-secret.md", "README.md", False),
-        ("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", True),
-        ("*.md\nREADME-secret.md\n!README*.md", "README-secret.md", False),
-        ("docs/**/*.txt\n!docs/a/b.txt", "docs/a/b.txt", False),
-        ("?ile", "file", True),
-        ("!", "file", False),
-        ("[", "[", True),
-        (".", "file", False),
-    ],
-)
-def test_matches_as_docker_does(patterns: str, path: str, out: bool):
-    assert Ignore(patterns).leaves_out(path) is out
 
 
 def packed(context: Context) -> dict[str, tarfile.TarInfo]:

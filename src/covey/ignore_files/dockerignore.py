@@ -18,12 +18,12 @@ class _Pattern:
     keeps: bool
 
 
-class Ignore:
+class DockerIgnore:
     """The patterns of one file."""
 
     def __init__(self, content: str) -> None:
         self._patterns = tuple(
-            pattern for line in content.splitlines() if (pattern := _parse(line)) is not None
+            pattern for line in content.split("\n") if (pattern := _parse(line)) is not None
         )
 
     def leaves_out(self, path: str) -> bool:
@@ -75,7 +75,7 @@ def _expression(text: str) -> str:
                 at += 1
                 found.append("(?:.*/)?")
             else:
-                found.append(".*")
+                found.append(".*" if at == len(text) else "(?:.*/)?")
         elif letter == "*":
             found.append("[^/]*")
         elif letter == "?":
