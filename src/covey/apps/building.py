@@ -184,8 +184,7 @@ class Builder:
     ) -> Release:
         number = deployment.number
         if isinstance(deployment.source, ImageSource):
-            image = await self._engine.pull(deployment.source.reference, say)
-            await self._engine.tag_image(image, self._here.naming.image(app.name, number))
+            image = await self._pull(deployment.source.reference, app.name, number, say)
             return await self._released(found, Built(image=image), number)
         plan = (await asyncio.to_thread(prepare, root, app.overrides)).plan
         if isinstance(plan, SiteBuild) and plan.text is None:
@@ -204,6 +203,15 @@ class Builder:
             await self._engine.remove_image(image)
         await asyncio.to_thread(self._keep_site, app.name, number, made, whole=True)
         return await self._released(found, Built(static=str(number)), number)
+
+    async def _pull(self, reference: str, app: str, number: int, say: Masking) -> str:
+        """Fetch an image; what was not here before is kept by Covey's own tag alone."""
+        before = await self._engine.image(reference)
+        image = await self._engine.pull(reference, say)
+        await self._engine.tag_image(image, self._here.naming.image(app, number))
+        if before is None:
+            await self._engine.remove_image(reference)
+        return image
 
     async def _request(
         self,

@@ -59,6 +59,13 @@ class Naming:
         """Return the tag of an image."""
         return f"localhost/covey-{self.node[:_SHORT]}/{app}:{number}"
 
+    def read_image(self, tag: str) -> tuple[str, int] | None:
+        """Return the app and the number that a tag of this node was made of; None for others."""
+        name, _, number = tag.removeprefix(self.image("", 0).rpartition(":")[0]).partition(":")
+        if not number.isdigit() or tag != self.image(name, int(number)):
+            return None
+        return name, int(number)
+
     def network(self, app: App) -> str:
         """Return the network of the app's project and environment."""
         return f"covey-{self.node[:_SHORT]}-{app.project}-{app.environment}"

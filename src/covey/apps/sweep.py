@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey.apps.containers import ContainerEngine
+from covey.apps.containers import NODE_LABEL, ContainerEngine, ImageState
 from covey.apps.deployments import Deployments
 from covey.apps.layout import ONEOFF, Labelled, Naming, Places, read_labels
 from covey.apps.model import App
@@ -29,16 +29,30 @@ Kept = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """The deployments whose containers, and whose images or sites, are needed."""
+    """The deployments whose containers, and whose images or sites, are needed.
+
+    Of those in `builds` only what is in `images` is needed: a build that was broken off and done
+    again left another image.
+    """
 
     containers: frozenset[Kept]
     builds: frozenset[Kept]
+    images: frozenset[str]
+    under_way: frozenset[Kept]
+
+    def needs_image(self, deployment: Kept, image: str) -> bool:
+        """Tell whether an image of a deployment may have to run."""
+        if deployment in self.under_way:
+            return True
+        return deployment in self.builds and image in self.images
 
 
 def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) -> Keeping:
     """Tell what is needed: what serves, what is under way or draining, and what to go back to."""
     containers: set[Kept] = set(deployments.retiring())
     builds: set[Kept] = set()
+    images: set[str] = set()
+    under_way = {(item.app, item.number) for item in deployments.unfinished()}
     for name, running in deployments.all_running().items():
         containers.add((name, running.number))
     for item in deployments.unfinished():
@@ -54,12 +68,16 @@ def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) ->
             if build not in kept:
                 kept.append(build)
             builds.add((app.name, release.built_by))
+            images.add(release.built.image)
     for name, number in tuple(containers):
         found = deployments.find(name, number)
         builds.add((name, number))
         if found is not None and found.release is not None:
             builds.add((name, found.release.built_by))
-    return Keeping(frozenset(containers), frozenset(builds))
+            images.add(found.release.built.image)
+    return Keeping(
+        frozenset(containers), frozenset(builds), frozenset(images), frozenset(under_way)
+    )
 
 
 class Sweep:
@@ -115,12 +133,23 @@ class Sweep:
         return (found.app, found.deployment) in keeping.containers
 
     async def _images(self, keeping: Keeping, say: Callable[[str], None]) -> None:
-        for image in await self._engine.list_images(self._naming.own):
+        for image in await self._engine.list_images({}):
+            for built, reference in self._ours(image):
+                if not keeping.needs_image(built, image.id):
+                    say(f"removing the image of {built[0]}, deployment {built[1]}")
+                    await _tolerate(self._engine.remove_image(reference))
+
+    def _ours(self, image: ImageState) -> Iterator[tuple[Kept, str]]:
+        """Tell what is this node's: an image that it built, or its tag on one that it fetched."""
+        if image.labels.get(NODE_LABEL) == self._naming.node:
             found = read_labels(image.labels)
-            if found is None or (found.app, found.deployment) in keeping.builds:
-                continue
-            say(f"removing the image of {found.app}, deployment {found.deployment}")
-            await _tolerate(self._engine.remove_image(image.id))
+            if found is not None:
+                yield (found.app, found.deployment), image.id
+            return
+        for tag in image.tags:
+            read = self._naming.read_image(tag)
+            if read is not None:
+                yield read, tag
 
     async def _networks(self, say: Callable[[str], None]) -> None:
         wanted = {self._naming.network(app) for app in self._records.on(self._naming.node)}
@@ -130,8 +159,7 @@ class Sweep:
                 await _tolerate(self._engine.remove_network(name))
 
     def _files(self, keeping: Keeping) -> None:
-        under_way = {(item.app, item.number) for item in self._deployments.unfinished()}
-        wanted = {self._places.work_of(app, number) for app, number in under_way}
+        wanted = {self._places.work_of(app, number) for app, number in keeping.under_way}
         for directory in _below(self._places.work):
             if directory not in wanted:
                 _remove_tree(directory)

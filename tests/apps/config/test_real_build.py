@@ -66,7 +66,7 @@ def test_a_python_app_is_built_and_runs_without_root(podman: Podman, tmp_path: P
         {
             "main.py": MAIN,
             "requirements.txt": "./greeting-1.0-py3-none-any.whl\n",
-            ".python-version": "3.12\n",
+            ".python-version": "3.13\n",
             ".env": "TOKEN=1\n",
             "covey.app.toml": CONFIG,
         },
