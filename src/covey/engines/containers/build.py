@@ -63,9 +63,29 @@ class Told:
         last = [line for line in self._last if line != shown]
         return CoveyError(
             "\n".join([f"The build failed: {shown}", *last]),
-            hint="Mend it and deploy again; the build's whole output is in the deployment's log.",
+            hint=_FETCH_HINT if _is_about_a_registry(shown) else _HINT,
             details={"reason": shown, "output": last},
         )
+
+
+_HINT = "Mend it and deploy again; the build's whole output is in the deployment's log."
+_FETCH_HINT = (
+    "A base image could not be fetched. See whether this machine reaches the image's registry "
+    "and may read there, or build from an image that is here."
+)
+_REGISTRY_SIGNS = (
+    "pinging container registry",
+    "initializing source docker",
+    "manifest unknown",
+    "pull access denied",
+    "failed to resolve source metadata",
+    "error pulling image",
+)
+
+
+def _is_about_a_registry(reason: str) -> bool:
+    lower = reason.lower()
+    return any(sign in lower for sign in _REGISTRY_SIGNS)
 
 
 async def build_over_api(api: Api, request: BuildRequest, told: Told, mark: str | None) -> str:

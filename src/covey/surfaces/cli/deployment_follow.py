@@ -51,9 +51,12 @@ def _follow(session: Session, app: str, number: int) -> Mapping[str, Any]:
             _wait_for_daemon(session)
     ended: Mapping[str, Any] = session.client.call(_SHOW, app=app, number=number)
     if ended["state"] != _GOOD:
+        reason = str(ended["reason"])
+        if not (session.output.as_json or session.output.quiet):
+            # Further lines are the end of a log that was just printed.
+            reason = reason.partition("\n")[0]
         raise DeploymentFailedError(
-            f"Deployment {number} of {app} {_told(str(ended['state']))}: "
-            f"{str(ended['reason']).rstrip('.')}.",
+            f"Deployment {number} of {app} {_told(str(ended['state']))}: {reason.rstrip('.')}.",
             hint=_advice(ended),
             details={"deployment": dict(ended)},
         )
