@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.apps.app_operations import read_source
 from covey.apps.git_urls import (
     ALWAYS,
     ON_REQUEST,
@@ -68,12 +69,33 @@ def test_urls_that_are_taken(text: str, shown: str, place: str) -> None:
         "plain",
         "a" * 3000,
         "git@host:-x",
+        "https://user:pa/pass@host/x",
+        "https://host/x?token=pass",
+        "user:pass@host/x",
+        "user:pass@host:x/y",
+        "https://user:p@ss:pass@host/x",
     ],
 )
 def test_urls_that_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse_git_url(text, ANY)
     assert "pass" not in caught.value.message.replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"git": "https://ada:ghp_secret@github.com/a/b"},
+        {"git": "ext::sh -c id"},
+        {"git": "https://host/x", "ref": "--upload-pack=x"},
+        {"git": "https://host/x", "subdirectory": "../etc"},
+    ],
+)
+def test_a_source_is_checked_before_it_is_kept_and_shown(given: dict[str, str]) -> None:
+    options = {"ref": "", "subdirectory": "", "key": "", "image": None, **given}
+    with pytest.raises(InvalidRequestError) as caught:
+        read_source(**options)  # type: ignore[arg-type]
+    assert "ghp_secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["/srv/x", "file:///srv/x", "http://host/x"])

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,10 +59,12 @@ def test_a_tree_is_unpacked(tmp_path: Path, into: Path) -> None:
             ("deep/er/file", b"x", {}),
             ("link", "deep/er/file", {}),
             ("./dot", b"y", {}),
-        ][:4],
+            ("./", None, {}),
+        ],
     )
     unpack(path, into)
     assert (into / "link").read_text() == "x"
+    assert (into / "dot").read_text() == "y"
     assert (into / "d" / "run").stat().st_mode & 0o7777 == 0o755
     assert (into / "deep" / "er").stat().st_mode & 0o7777 == 0o755
     unpack(path, into)
@@ -92,6 +95,9 @@ def test_a_tree_is_unpacked(tmp_path: Path, into: Path) -> None:
         [(".git/config", b"1", {})],
         [("x/.GIT/hooks/post-checkout", b"1", {})],
         [("n" * 300, b"1", {})],
+        [("a/" * 1500 + "a", b"1", {})],
+        [("d/" * 40_000, None, {})],
+        [("././../x", b"1", {})],
         [("l", "x" * 5000, {})],
     ],
 )
@@ -122,6 +128,84 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, into: Pa
     path.write_bytes(gzip.compress(item.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 20)))
     with pytest.raises(InvalidRequestError, match="damaged"):
         unpack(path, into)
+
+
+def test_the_names_of_a_bomb_end_at_their_limit(tmp_path: Path, into: Path) -> None:
+    path = archive(tmp_path / "a", [(f"{n:03}" + "n" * 200, b"", {}) for n in range(100)])
+    with pytest.raises(TooLargeError):
+        unpack(path, into, TreeLimits(names=10_000))
+
+
+def test_links_through_links_that_lead_out_are_refused(tmp_path: Path, into: Path) -> None:
+    links = [("l000", "../..", {})]
+    links += [(f"l{n:03}", f"l{n - 1:03}/../d/../d/..", {}) for n in range(1, 200)]
+    path = archive(tmp_path / "a", [("d", None, {}), *links])
+    with pytest.raises(InvalidRequestError):
+        unpack(path, into)
+
+
+def header(name: bytes, kind: bytes, content: bytes = b"") -> bytes:
+    """Return a member as a program could write it that knows no bounds."""
+    item = tarfile.TarInfo("x")
+    item.type, item.size = kind, len(content)
+    plain = bytearray(item.tobuf(tarfile.USTAR_FORMAT))
+    plain[:100] = name.ljust(100, b"\0")
+    plain[148:156] = b" " * 8
+    plain[148:156] = b"%06o\0 " % sum(plain)
+    return bytes(plain) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header(b"x", b"x", b"1" * 60_000),
+        header(b"x", b"x", b"11 path=\xff\n" * 3),
+        header(b"x", b"x", b"9999 path=a\n"),
+        header(b"x", b"x", b"3 a"),
+        header(b"x", b"x", b"0 a=b\n"),
+        header(b"x", b"x", b"12 size=-10\n"),
+        header(b"x", b"x", b"30 size=99999999999999999999\n\n"),
+        header(b"x", b"L", b"a\0") * 2000,
+        header(b"x", b"g", b"10 a=bcde\n") * 2000,
+        header(b"x", b"x", b"10 a=bcde\n"),
+        header(b"x", b"0", b"abc").replace(b"00000000003", b"0000000000z"),
+        b"\1" * 1024,
+    ],
+)
+def test_what_is_no_archive_is_damaged(tmp_path: Path, into: Path, data: bytes) -> None:
+    (tmp_path / "a").write_bytes(gzip.compress(data + bytes(1024)))
+    with pytest.raises(InvalidRequestError):
+        unpack(tmp_path / "a", into)
+
+
+def test_sparse_files_and_hard_links_by_extended_headers_are_refused(
+    tmp_path: Path, into: Path
+) -> None:
+    sparse = header(b"x", b"x", b"22 GNU.sparse.major=1\n") + header(b"y", b"0", b"abc")
+    (tmp_path / "a").write_bytes(gzip.compress(sparse + bytes(1024)))
+    with pytest.raises(InvalidRequestError, match="neither file"):
+        unpack(tmp_path / "a", into)
+
+
+@pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "pax"])
+def test_what_tar_writes_is_read(tmp_path: Path, into: Path, form: str) -> None:
+    top = tmp_path / "top"
+    deep = top / "d" / ("e" * 40) / ("f" * 40)
+    deep.mkdir(parents=True)
+    long = "g" * (90 if form == "ustar" else 14 if form == "v7" else 200)
+    place = top / "d" if form == "v7" else deep
+    (place / long).write_bytes(b"x" * 10_000)
+    (top / "run").write_text("#!/bin/sh")
+    (top / "run").chmod(0o755)
+    (top / "link").symlink_to("run")
+    (top / "größe").write_text("ü")
+    command = ["tar", f"--format={form}", "-C", str(top), "-czf", str(tmp_path / "a"), "."]
+    subprocess.run(command, check=True)
+    unpack(tmp_path / "a", into)
+    assert (into / place.relative_to(top) / long).read_bytes() == b"x" * 10_000
+    assert (into / "run").stat().st_mode & 0o111
+    assert (into / "link").readlink() == Path("run")
+    assert (into / "größe").read_text() == "ü"
 
 
 @pytest.mark.parametrize("cut", [0, 10, 100, -20])

@@ -17,6 +17,13 @@ from covey.apps.arguments import (
     Subdirectory,
 )
 from covey.apps.config.merge import override_text, without_override
+from covey.apps.git_urls import (
+    ALWAYS,
+    ON_REQUEST,
+    check_ref,
+    check_subdirectory,
+    parse_git_url,
+)
 from covey.apps.model import Trigger
 from covey.apps.names import AppName, ProcessName
 from covey.apps.results import (
@@ -301,6 +308,10 @@ def read_source(
             "A git repository and an image were given.", hint="Give one of them."
         )
     if git is not None:
+        # Which of the schemes its machine allows, that one says when it fetches.
+        parse_git_url(git, ALWAYS | ON_REQUEST)
+        check_ref(ref)
+        check_subdirectory(subdirectory)
         return GitSource(git, ref=ref, subdirectory=subdirectory, key=key)
     if ref or subdirectory or key:
         raise InvalidRequestError(

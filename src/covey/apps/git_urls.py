@@ -162,7 +162,7 @@ def _split(text: str) -> GitUrl:
 
 def _short(text: str) -> GitUrl:
     found = _SCP.fullmatch(text)
-    if found is None or "::" in text:
+    if found is None or "::" in text or "@" in found["path"].partition("/")[0]:
         raise _bad("is not a URL", text)
     return GitUrl("ssh", found["host"].lower(), found["path"], found["user"] or "git")
 
@@ -185,5 +185,6 @@ def _scheme(scheme: str, text: str) -> InvalidRequestError:
 def _bad(
     what: str, text: str, hint: str = "Use https://HOST/PATH or git@HOST:PATH"
 ) -> InvalidRequestError:
-    shown = re.sub(r"//[^/@]*@", "//…@", text[:200])
+    # Whatever may be a password is not told: what is before the last @, and a query.
+    shown = re.sub(r"(^|//).*@", r"\1…@", text.partition("?")[0])[:200]
     return InvalidRequestError(f"The repository's URL {what}: {shown!r}.", hint=hint)

@@ -7,21 +7,16 @@ that come twice, links that lead out, and more than `TreeLimits` allows.
 from __future__ import annotations
 
 import gzip
-import tarfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from covey.apps.containers import Log
+from covey.engines.tar_stream import Kind, TarError, TarStream
 from covey.engines.trees import TreeLimits, TreeWriter, empty_directory
 from covey.engines.working import Work, run_thread
 from covey.errors import InvalidRequestError, NotFoundError, StorageError
 
-_CHUNK = 1 << 20
-_LONGEST_HEADER = 1 << 20
-_PLAIN = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError)
+_BROKEN = (TarError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Archives:
@@ -48,11 +43,8 @@ class Archives:
         writer = TreeWriter(into, self._limits, work.checkpoint)
         with file:
             try:
-                with (
-                    gzip.GzipFile(fileobj=file) as plain,
-                    tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar,
-                ):
-                    _copy(tar, writer)
+                with gzip.GzipFile(fileobj=file) as plain:
+                    _copy(TarStream(plain), writer)
             except _BROKEN as error:
                 raise InvalidRequestError(
                     "The archive is damaged, or it is no tar archive compressed by gzip.",
@@ -70,44 +62,21 @@ class Archives:
             )
 
 
-class _Member(tarfile.TarInfo):
-    """Refuses extended headers that would not fit into memory (tarfile reads them whole)."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
-        if self.type not in _PLAIN and self.size > _LONGEST_HEADER:
-            raise tarfile.ReadError("a header is too long")
-        return super()._proc_member(archive)  # type: ignore[misc]
-
-
-def _copy(tar: tarfile.TarFile, writer: TreeWriter) -> None:
+def _copy(tar: TarStream, writer: TreeWriter) -> None:
     for member in tar:
-        name = member.name
+        name = member.name.removeprefix("./").rstrip("/")
         if name.startswith("/"):
             raise _unsafe(name, "is absolute")
-        name = name.rstrip("/")
-        if member.type == tarfile.DIRTYPE:
-            if name not in {"", "."}:
-                writer.directory(name)
-        elif member.type == tarfile.SYMTYPE:
-            writer.link(name, member.linkname)
-        elif member.type in {tarfile.REGTYPE, tarfile.AREGTYPE} and not member.issparse():
-            content = tar.extractfile(member)
-            if content is None:
-                raise tarfile.ReadError("a file has no content")
-            executable = bool(member.mode & 0o111)
-            writer.file(name, _chunks(content, member.size), executable=executable)
-        else:
-            raise _unsafe(name, "is neither file nor directory nor symbolic link")
-
-
-def _chunks(content: IO[bytes], size: int) -> Iterator[bytes]:
-    left = size
-    while left:
-        chunk = content.read(min(_CHUNK, left))
-        if not chunk:
-            raise EOFError("the archive ends within a file")
-        left -= len(chunk)
-        yield chunk
+        match member.kind:
+            case Kind.DIRECTORY:
+                if name not in {"", "."}:
+                    writer.directory(name)
+            case Kind.LINK:
+                writer.link(name, member.target)
+            case Kind.FILE:
+                writer.file(name, tar.content(), executable=member.executable)
+            case Kind.OTHER:
+                raise _unsafe(name, "is neither file nor directory nor symbolic link")
 
 
 def _unsafe(name: str, what: str) -> InvalidRequestError:

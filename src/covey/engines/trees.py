@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,17 @@ _EPOCH_S = 978_307_200
 _SPREAD_S = 1 << 28
 _NS = 1_000_000_000
 _LONGEST_PATH = 3000
+_MOST_LEVELS = 250
+_MOST_ROUNDS = 50
 _TOO_LONG = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ}
 
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """The most entries and bytes that a tree may have."""
+    """The most entries, bytes of their names, and bytes of files that a tree may have."""
 
     entries: int = 500_000
+    names: int = 128 << 20
     bytes: int = 16 << 30
 
 
@@ -46,6 +49,7 @@ class TreeWriter:
         self._limits = limits
         self._checkpoint = checkpoint
         self._entries = 0
+        self._names = 0
         self._bytes = 0
         self._directories = {""}
         self._files: set[str] = set()
@@ -107,20 +111,34 @@ class TreeWriter:
             with _translated(path):
                 (self._root / path).symlink_to(target)
             made[path] = root / path
-        while escaping := [path for path, link in made.items() if not _inside(link, root)]:
+        for _ in range(_MOST_ROUNDS):
+            escaping = self._escaping(made, root)
             for path in escaping:
                 made.pop(path).unlink()
             left_out += escaping
+            if not escaping:
+                break
+        else:
+            raise InvalidRequestError("The symbolic links of the source lead through each other.")
         for path in sorted(self._directories, reverse=True):
             os.utime(self._root / path, ns=(_EPOCH_S * _NS, _EPOCH_S * _NS))
         return sorted(left_out)
+
+    def _escaping(self, made: Mapping[str, Path], root: Path) -> list[str]:
+        found = []
+        for path, link in made.items():
+            self._checkpoint()
+            if not _inside(link, root):
+                found.append(path)
+        return found
 
     def _add(self, path: str) -> None:
         if path in self._directories or path in self._files or path in self._links:
             raise InvalidRequestError(f"{_shown(path)} is in the source twice.")
         self._entries += 1
+        self._names += len(path)
         self._checkpoint()
-        if self._entries > self._limits.entries:
+        if self._entries > self._limits.entries or self._names > self._limits.names:
             raise TooLargeError(
                 f"The source has more than {self._limits.entries} files.",
                 hint="Leave out what the build does not need, by .gitignore or a sub-directory",
@@ -171,6 +189,8 @@ def _checked(path: str) -> str:
     bad = any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts)
     if bad or "\0" in path:
         raise InvalidRequestError(f"The source holds the path {_shown(path)}, which is not safe.")
+    if len(path) > _LONGEST_PATH or len(parts) > _MOST_LEVELS:
+        raise InvalidRequestError(f"The source holds the path {_shown(path)}, which is too long.")
     return path
 
 

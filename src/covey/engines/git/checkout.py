@@ -11,6 +11,7 @@ import pygit2
 from covey.apps.git_urls import GitUrl, join_git_url
 from covey.apps.key_model import Credential
 from covey.engines.git.export import Pointer, export_tree, read_file
+from covey.engines.git.settings_files import read_settings
 from covey.engines.git.submodules import read_submodules
 from covey.engines.trees import TreeWriter
 from covey.engines.working import Work
@@ -19,6 +20,7 @@ from covey.errors import DamagedError, InvalidRequestError
 _MOST_DEEP = 10
 _MOST_SUBMODULES = 200
 _LONGEST_MESSAGE = 10_000
+_NOWHERE = GitUrl("https", "", "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Checkout:
         self._opener = opener
         self._writer = writer
         self._work = work
-        self._schemes = schemes
+        self._schemes = frozenset(schemes)
         self._submodules = submodules
         self._lfs = lfs
         self._count = 0
@@ -84,9 +86,9 @@ class Checkout:
         exported = export_tree(
             repository, commit, subdirectory, self._writer, prefix=prefix, lfs=self._lfs
         )
-        if exported.pointers and place is not None:
+        if exported.pointers:
             settings = read_file(repository, commit, ".lfsconfig")
-            self.pointers += [LfsFile(place, item, settings) for item in exported.pointers]
+            self._add_pointers(place, exported.pointers, settings)
         if not exported.submodules or not self._submodules:
             return {}
         urls = read_submodules(read_file(repository, commit, ".gitmodules"))
@@ -114,16 +116,43 @@ class Checkout:
                 nested = self.add(place, repository, commit, "", f"{path}/")
             self.add_submodules(nested, depth + 1)
 
+    def _add_pointers(
+        self, place: Place | None, pointers: list[Pointer], settings: bytes | None
+    ) -> None:
+        if place is not None or lfs_url(settings):
+            known = place or Place(_NOWHERE)
+            self.pointers += [LfsFile(known, item, settings) for item in pointers]
+            return
+        for item in pointers:
+            self._writer.file(item.path, (item.text,), executable=item.executable)
+        self._work.log(
+            f"{len(pointers)} files are pointers of Git LFS, whose contents do not come with a "
+            "push: name their server in .lfsconfig, or deploy from the repository's URL"
+        )
+
     def _submodule(self, parent: Place | None, url: str) -> Place:
+        # Who made the repository may not choose among the repositories of this machine.
+        schemes = self._schemes
+        if parent is None or parent.url.scheme != "file":
+            schemes = schemes - {"file"}
         if parent is not None:
-            found = join_git_url(parent.url, url, self._schemes)
+            found = join_git_url(parent.url, url, schemes)
             return replace(parent, url=found, ref="")
         if url.startswith(("./", "../")):
             raise InvalidRequestError(
                 f"The submodule {url[:100]!r} is relative, but a pushed repository has no URL.",
                 hint="Give the submodule a full URL in .gitmodules",
             )
-        return Place(join_git_url(GitUrl("https", "", "/"), url, self._schemes))
+        return Place(join_git_url(_NOWHERE, url, schemes))
+
+
+def lfs_url(settings: bytes | None) -> str:
+    """Return the LFS server that a .lfsconfig names, or nothing."""
+    told = ""
+    for setting in read_settings(settings):
+        if (setting.section, setting.name, setting.key) == ("lfs", "", "url"):
+            told = setting.value
+    return told
 
 
 def message_of(repository: pygit2.Repository, commit: str) -> str:

@@ -9,10 +9,14 @@ import pygit2
 from pygit2.enums import AttrCheck, FileMode
 
 from covey.engines.trees import TreeWriter
-from covey.errors import DamagedError, InvalidRequestError, NotFoundError
+from covey.errors import DamagedError, InvalidRequestError, NotFoundError, TooLargeError
 
 _CHUNK = 1 << 20
 _MOST_LEVELS = 200
+_LARGEST_FILE = 256 << 20
+_LARGEST_TREE = 64 << 20
+_LARGEST_COMMIT = 1 << 20
+_LARGEST_SETTINGS = 1 << 20
 _POINTER_BYTES = 1024
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
@@ -25,6 +29,7 @@ class Pointer:
     sha256: str
     size: int
     executable: bool
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,16 @@ def find_tree(repository: pygit2.Repository, commit: str, subdirectory: str) -> 
     Raises `NotFoundError` without the commit or the directory, `DamagedError` for a bad object.
     """
     try:
+        _check_size(repository, pygit2.Oid(hex=commit), _LARGEST_COMMIT, "The commit")
         found = repository.get(commit)
+    except KeyError as error:
+        raise NotFoundError(f"The repository has no commit {commit[:12]}.") from error
     except (pygit2.GitError, ValueError) as error:
         raise DamagedError(f"The commit {commit[:12]} is damaged here.") from error
     if not isinstance(found, pygit2.Commit):
         raise NotFoundError(f"The repository has no commit {commit[:12]}.")
     try:
+        _check_size(repository, found.tree_id, _LARGEST_TREE, "The list of its files")
         tree = found.tree
         if not subdirectory:
             return tree
@@ -77,7 +86,7 @@ def export_tree(
     submodules: dict[str, str] = {}
     pointers: list[Pointer] = []
     try:
-        for path, item in _walk(tree, ""):
+        for path, item in _walk(repository, tree, ""):
             place = f"{prefix}{path}"
             match item.filemode:
                 case FileMode.TREE:
@@ -86,10 +95,11 @@ def export_tree(
                     writer.directory(place)
                     submodules[f"{subdirectory}/{path}" if subdirectory else path] = str(item.id)
                 case FileMode.LINK:
-                    writer.link(place, _data(repository, item).decode("utf-8", "surrogateescape"))
+                    target = bytes(_data(repository, item, path))
+                    writer.link(place, target.decode("utf-8", "surrogateescape"))
                 case mode:
                     executable = mode == FileMode.BLOB_EXECUTABLE
-                    data = _data(repository, item)
+                    data = _data(repository, item, path)
                     whole = f"{subdirectory}/{path}" if subdirectory else path
                     pointer = _pointer(data, place, executable=executable) if lfs else None
                     if pointer is not None and _is_lfs(repository, whole, commit):
@@ -105,12 +115,16 @@ def read_file(repository: pygit2.Repository, commit: str, path: str) -> bytes | 
     """Return a file's content at a commit, or None."""
     try:
         found = find_tree(repository, commit, "")[path]
+        _check_size(repository, found.id, _LARGEST_SETTINGS, path)
+        content = repository[found.id]
     except KeyError:
         return None
-    return found.data if isinstance(found, pygit2.Blob) else None
+    return content.data if isinstance(content, pygit2.Blob) else None
 
 
-def _walk(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, pygit2.Object]]:
+def _walk(
+    repository: pygit2.Repository, tree: pygit2.Tree, prefix: str
+) -> Iterator[tuple[str, pygit2.Object]]:
     if prefix.count("/") > _MOST_LEVELS:
         raise InvalidRequestError(f"The source is over {_MOST_LEVELS} directories deep.")
     for item in tree:
@@ -118,24 +132,36 @@ def _walk(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, pygit2.Object]]
         path = f"{prefix}{name}"
         yield path, item
         if isinstance(item, pygit2.Tree):
-            yield from _walk(item, f"{path}/")
+            _check_size(repository, item.id, _LARGEST_TREE, f"The list of files in {path[:100]!a}")
+            yield from _walk(repository, item, f"{path}/")
 
 
-def _data(repository: pygit2.Repository, item: pygit2.Object) -> bytes:
+def _data(repository: pygit2.Repository, item: pygit2.Object, path: str) -> memoryview:
+    _check_size(repository, item.id, _LARGEST_FILE, ascii(path[:100]))
     found = repository[item.id]
     if not isinstance(found, pygit2.Blob):
         raise KeyError(str(item.id))
-    return found.data
+    return memoryview(found)
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
-    view = memoryview(data)
+def _check_size(repository: pygit2.Repository, name: pygit2.Oid, most: int, what: str) -> None:
+    """Refuse an object before it is in memory: a few bytes of a repository can be gigabytes."""
+    size = repository.odb.read_header(name)[1]
+    if size > most:
+        raise TooLargeError(
+            f"{what} has {size >> 20} MiB, and a repository's may have {most >> 20} MiB.",
+            hint="Put large files into Git LFS, or deploy an image",
+        )
+
+
+def _chunks(data: memoryview) -> Iterator[bytes]:
     for at in range(0, len(data), _CHUNK):
-        yield bytes(view[at : at + _CHUNK])
+        yield bytes(data[at : at + _CHUNK])
 
 
-def _pointer(data: bytes, path: str, *, executable: bool) -> Pointer | None:
+def _pointer(content: memoryview, path: str, *, executable: bool) -> Pointer | None:
     """Read a pointer file (git-lfs, docs/spec.md), or return None for any other."""
+    data = bytes(content[:_POINTER_BYTES])
     if len(data) >= _POINTER_BYTES or not data.startswith(_POINTER):
         return None
     lines = [line.partition(b" ") for line in data.splitlines()]
@@ -148,7 +174,7 @@ def _pointer(data: bytes, path: str, *, executable: bool) -> Pointer | None:
         bytes.fromhex(digest.decode("ascii"))
     except ValueError:
         return None
-    return Pointer(path, digest.decode("ascii"), int(size), executable)
+    return Pointer(path, digest.decode("ascii"), int(size), executable, data)
 
 
 def _is_lfs(repository: pygit2.Repository, path: str, commit: str) -> bool:

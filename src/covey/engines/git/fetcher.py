@@ -147,9 +147,7 @@ class GitFetcher:
             found = checkout.add(place, repository, commit, where)
             message = message_of(repository, commit)
         checkout.add_submodules(found)
-        if checkout.pointers:
-            most = self._limits.transfer_bytes
-            LargeFiles(self._schemes, work, most).fetch(checkout.pointers, writer)
+        self._fetch_pointers(checkout, writer, work)
         _finish(writer, work)
         return Fetched(into, commit, message)
 
@@ -163,11 +161,17 @@ class GitFetcher:
                 "Nothing was pushed to this app yet.", hint="Push a branch to it first"
             ) from error
         writer = self._begin(into, work)
-        checkout = Checkout(self._opened, writer, work, self._schemes, submodules=True, lfs=False)
+        checkout = Checkout(self._opened, writer, work, self._schemes, submodules=True, lfs=True)
         found = checkout.add(None, repository, commit, subdirectory)
         checkout.add_submodules(found)
+        self._fetch_pointers(checkout, writer, work)
         _finish(writer, work)
         return Fetched(into, commit, message_of(repository, commit))
+
+    def _fetch_pointers(self, checkout: Checkout, writer: TreeWriter, work: Work) -> None:
+        if checkout.pointers:
+            most = self._limits.transfer_bytes
+            LargeFiles(self._schemes, work, most).fetch(checkout.pointers, writer)
 
     @contextmanager
     def _opened(self, place: Place, commit: str, work: Work) -> Iterator[pygit2.Repository]:

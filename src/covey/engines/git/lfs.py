@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO, Any
 
 from covey.apps.git_urls import GitUrl, parse_git_url, place_of
 from covey.apps.key_model import Credential, Token
-from covey.engines.git.checkout import LfsFile, Place
+from covey.engines.git.checkout import LfsFile, Place, lfs_url
 from covey.engines.trees import TreeWriter
 from covey.engines.working import Work
 from covey.errors import (
@@ -32,8 +31,6 @@ _BATCH = 100
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
 _LONGEST_ANSWER = 16 << 20
-_URL = re.compile(r"^\s*url\s*=\s*(\S+)\s*$", re.MULTILINE)
-_SECTION = re.compile(r"^\s*\[lfs\]\s*$([^\[]*)", re.MULTILINE)
 _NEVER_SENT = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _REFUSED, _FORBIDDEN, _MISSING = 401, 403, 404
 
@@ -111,7 +108,7 @@ class LargeFiles:
         )
         try:
             with self._open(request, endpoint) as answer:
-                given = json.loads(answer.read(_LONGEST_ANSWER))
+                given = json.loads(self._whole(answer, endpoint))
             return {oid: self._action(given, oid) for oid in wanted}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreachableError(
@@ -147,25 +144,40 @@ class LargeFiles:
         left = pointer.size
         with self._open(request, action.href) as answer:
             while left > 0:
-                self._work.checkpoint()
-                chunk = _read(answer, min(_CHUNK, left), action.href)
+                chunk = self._read(answer, min(_CHUNK, left), action.href)
                 if not chunk:
                     break
                 left -= len(chunk)
                 digest.update(chunk)
                 yield chunk
-            more = _read(answer, 1, action.href)
+            more = self._read(answer, 1, action.href)
         if left or more or digest.hexdigest() != pointer.sha256:
             raise UnreachableError(
                 f"What Git LFS gave for {pointer.path[:100]} is not what its pointer says.",
                 hint="Push the content again: git lfs push --all REMOTE",
             )
 
-    def _open(self, request: urllib.request.Request, url: str) -> IO[bytes]:
-        self._work.checkpoint()
+    def _whole(self, answer: HTTPResponse, url: str) -> bytes:
+        found = bytearray()
+        while chunk := self._read(answer, _CHUNK, url):
+            found += chunk
+            if len(found) > _LONGEST_ANSWER:
+                raise ValueError("the answer is too long")
+        return bytes(found)
+
+    def _read(self, answer: HTTPResponse, size: int, url: str) -> bytes:
+        """Read what is there: a server that sends drop by drop must not hold whoever cancels."""
+        try:
+            with self._work.network():
+                return answer.read1(size)
+        except (OSError, HTTPException) as error:
+            raise _broken(_place(url), error) from error
+
+    def _open(self, request: urllib.request.Request, url: str) -> HTTPResponse:
         place = _place(url)
         try:
-            return self._opener.open(request, timeout=_TIMEOUT_S)  # type: ignore[no-any-return]
+            with self._work.network():
+                return self._opener.open(request, timeout=_TIMEOUT_S)  # type: ignore[no-any-return]
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in {_REFUSED, _FORBIDDEN}:
@@ -210,12 +222,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _endpoint(item: LfsFile, schemes: Collection[str]) -> str:
     """Return the LFS server of a repository: from its .lfsconfig, else beside its URL."""
-    text = (item.settings or b"").decode("utf-8", "replace")
-    section = _SECTION.search(text)
-    found = _URL.search(section[1]) if section else None
-    if found is not None:
-        _check_scheme(found[1], schemes)
-        return found[1].rstrip("/")
+    told = lfs_url(item.settings)
+    if told:
+        _check_scheme(told, schemes)
+        return told.rstrip("/")
     url = item.place.url
     match url.scheme:
         case "ssh":
@@ -245,13 +255,6 @@ def _basic(url: str, credential: Credential | None) -> dict[str, str]:
 
 def _place(url: str) -> str:
     return place_of(url.partition("?")[0]) or "the LFS server"
-
-
-def _read(answer: IO[bytes], size: int, url: str) -> bytes:
-    try:
-        return answer.read(size)
-    except (OSError, HTTPException) as error:
-        raise _broken(_place(url), error) from error
 
 
 def _broken(place: str, error: Exception) -> CoveyError:
