@@ -140,6 +140,7 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_key(
         ("[fleet]\npeers = [1]", "1 is not text in quotes"),
         ('[env]\nallow_commands = ["date"]', "'date' is not an absolute path"),
         ('[node]\nname = "-x"', "'-x' is not a name"),
+        ('[proxy]\ntrusted_proxies = ["all"]', "'all' is not a network such as 10.0.0.0/8"),
     ],
 )
 def test_a_value_of_the_wrong_form_is_explained(file: Path, text: str, reason: str):

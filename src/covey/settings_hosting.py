@@ -13,6 +13,7 @@ from covey.settings_values import (
     choice,
     flag,
     listing,
+    network,
     size,
     span,
     text,
@@ -97,7 +98,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     http3: Annotated[bool, Key("Also speak HTTP/3 (UDP) where it takes HTTPS.", flag())] = True
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Key("Networks of load balancers whose X-Forwarded-For is believed.", listing(text())),
+        Key("Networks of load balancers whose X-Forwarded-For is believed.", listing(network())),
     ] = ()
     acme_directory: Annotated[
         str,

@@ -220,6 +220,20 @@ def node_url(*, default_port: int) -> Kind:
     )
 
 
+def network() -> Kind:
+    """Accept an address, or a network in CIDR notation."""
+
+    def read(value: str) -> str:
+        import ipaddress  # noqa: PLC0415 - most homes name no network
+
+        try:
+            return str(ipaddress.ip_network(value.strip(), strict=False))
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not a network such as 10.0.0.0/8") from error
+
+    return Kind("NETWORK", lambda value: read(_expect_text(value, "text in quotes")), read)
+
+
 def absolute_path(*, or_none: bool = False) -> Kind:
     """Accept an absolute path; `~` stands for the home directory, empty text for no file."""
 

@@ -59,8 +59,9 @@ def test_a_name_below_a_wildcard_may_belong_to_another() -> None:
 def test_paths_of_one_owner_share_a_host_but_not_a_path() -> None:
     both = [route("x.test"), route("x.test", path="/api/")]
     assert [item.path for item in RouteTable().with_routes("a", both).of("a")] == ["/", "/api"]
-    with pytest.raises(InvalidRequestError, match=r"Two routes are for x\.test/api"):
-        RouteTable().with_routes("a", [*both, route("x.test", path="/api")])
+    for again in ("/api", "/API"):
+        with pytest.raises(InvalidRequestError, match=r"Two routes are for x\.test/(api|API)"):
+            RouteTable().with_routes("a", [*both, route("x.test", path=again)])
 
 
 def test_the_routes_of_a_host_agree_about_tls() -> None:
@@ -83,6 +84,7 @@ BAD: list[Callable[[], Route]] = [
     lambda: route("{env.HOME}.test"),
     lambda: route("1.2.3.400"),
     lambda: route("a" * 64 + ".test"),
+    lambda: route("straße.test"),
     lambda: route("a.test", path="api"),
     lambda: route("a.test", path="/a/../b"),
     lambda: route("a.test", path="/a*"),
@@ -95,6 +97,7 @@ BAD: list[Callable[[], Route]] = [
     lambda: route("a.test", target=Proxied((Pool("../p"),))),
     lambda: route("a.test", target=Proxied((Pool("p"),), health=HealthCheck("no path"))),
     lambda: route("a.test", target=Proxied((Pool("p"),), health=HealthCheck("/", 0))),
+    lambda: route("a.test", target=Proxied((Pool("p"),), health=HealthCheck("/{env.HOME}"))),
     lambda: route("a.test", target=Files("relative")),
     lambda: route("a.test", target=Files("/srv", fallback="../etc/passwd")),
     lambda: route("a.test", target=Redirect("javascript:alert(1)")),
@@ -118,6 +121,22 @@ def test_what_makes_no_sense_is_refused_with_a_hint(make: Callable[[], Route]) -
     with pytest.raises(InvalidRequestError) as refused:
         normal_route(make())
     assert refused.value.hint
+
+
+def test_networks_have_one_form() -> None:
+    forms = {
+        "192.0.2.7": "192.0.2.7",
+        "192.0.2.7/32": "192.0.2.7",
+        "10.1.2.3/255.0.0.0": "10.0.0.0/8",
+        "::ffff:192.0.2.7": "192.0.2.7",
+        "::ffff:10.0.0.0/104": "10.0.0.0/8",
+        "2001:DB8::1/32": "2001:db8::/32",
+        "0.0.0.0/0": "0.0.0.0/0",
+        "::/0": "::/0",
+    }
+    found = normal_route(route("a.test", allow_from=tuple(forms)))
+    assert found.rules.allow_from == tuple(dict.fromkeys(forms.values()))
+    assert normal_route(found) == found
 
 
 def test_hosts_and_paths_have_one_form() -> None:

@@ -108,7 +108,11 @@ def test_every_plan_becomes_a_whole_configuration(plan: ProxyPlan) -> None:
     for server in (servers["http"], servers["https"]):
         assert server["routes"][-1]["handle"][0]["status_code"] == 404
         assert "http.shutting_down" in json.dumps(server["routes"][0])
-    assert config["apps"]["pki"]["certificate_authorities"]["covey"]["install_trust"] is False
+    authorities = config["apps"]["pki"]["certificate_authorities"]
+    assert {name: item["install_trust"] for name, item in authorities.items()} == {
+        "covey": False,
+        "local": False,
+    }
 
 
 @given(plans())

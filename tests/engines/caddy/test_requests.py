@@ -359,30 +359,70 @@ def test_a_sick_address_is_found_by_the_health_check() -> None:
 
 def test_each_owner_has_a_log_of_its_own_which_ends_with_its_routes() -> None:
     async def run() -> None:
-        async with proxy() as (routes, home):
+        async with proxy(access_log_bytes=1 << 20) as (routes, home):
             await routes.put("app/a", [Route(("a.test",), Answer(200, "a"), rules=PLAIN)])
-            await routes.put("app/w", [Route(("*.w.test",), Answer(200, "w"), rules=PLAIN)])
-            await ask(home.http, "a.test", "/one?two", Cookie="canary", Authorization="canary")
+            await routes.put("app/a-1", [Route(("*.w.test",), Answer(200, "w"), rules=PLAIN)])
             await ask(home.http, "b.w.test", "/three")
             await ask(home.http, "unknown.test", "/four")
             logs = home.root / "log" / "access"
-            assert sorted(path.name for path in logs.iterdir()) == ["app%2Fa.log", "app%2Fw.log"]
-            lines = await _lines(logs / "app%2Fa.log")
-            entry = json.loads(lines[0])
-            assert (entry["request"]["uri"], entry["status"]) == ("/one?two", 200)
-            assert "canary" not in lines[0]
-            wild = await _lines(logs / "app%2Fw.log")
+            assert _names(logs) == ["app%2Fa-1.log", "app%2Fa.log"]
+            wild = await _lines(logs / "app%2Fa-1.log")
             assert [json.loads(line)["request"]["uri"] for line in wild] == ["/three"]
+            for _ in range(40):
+                assert (await ask(home.http, "x.w.test", "/" + "y" * 60_000)).status == 200
+                await ask(home.http, "a.test", "/" + "y" * 60_000)
+            async with asyncio.timeout(10):
+                while len(_names(logs)) < 4:
+                    await asyncio.sleep(0.02)
             assert {path.stat().st_mode & 0o777 for path in logs.iterdir()} == {0o600}
+            assert sum(path.stat().st_size for path in logs.iterdir()) < 6 << 20
+            await routes.remove("app/a-1")
+            rolled, _ = left = _names(logs)
+            assert left[1] == "app%2Fa.log"
+            assert rolled.startswith("app%2Fa-2")
             await routes.remove("app/a")
-            assert [path.name for path in logs.iterdir()] == ["app%2Fw.log"]
+            assert _names(logs) == []
 
     asyncio.run(run())
 
 
-async def _lines(path: Path) -> list[str]:
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_log_tells_who_asked_for_what_and_no_secret() -> None:
+    async def run() -> None:
+        async with backends("one") as (one,), proxy() as (routes, home):
+            await routes.switch("web", [one.address])
+            await routes.put("app/a", [Route(("web.test",), WEB, rules=PLAIN)])
+            await ask(
+                home.http,
+                "web.test",
+                "/a%20b?page=2&token=canary1&code=canary2&password=canary3",
+                User_Agent="tests",
+                Cookie="canary4",
+                Authorization="canary5",
+                X_Gitlab_Token="canary6",
+                X_Api_Key="canary7",
+                Referer="https://x.test/?token=canary8",
+            )
+            await one.stop()
+            assert (await ask(home.http, "web.test", X_Gitlab_Token="canary9")).status == 502
+            line, failed = await _lines(home.root / "log" / "access" / "app%2Fa.log", 2)
+            entry = json.loads(line)
+            assert entry["request"]["uri"].startswith("/a%20b?code=REDACTED&page=2")
+            assert (entry["user_agent"], entry["status"]) == ("tests", 200)
+            assert entry["request"]["client_ip"] == "127.0.0.1"
+            own = (home.root / "log" / "caddy.log").read_text()
+            assert "connection refused" in json.loads(failed)["error"]
+            assert "canary" not in line + failed + own
+
+    asyncio.run(run())
+
+
+async def _lines(path: Path, count: int = 1) -> list[str]:
     async with asyncio.timeout(10):
-        while not (lines := path.read_text().splitlines()):
+        while len(lines := path.read_text().splitlines()) < count:
             await asyncio.sleep(0.02)
     return lines
 

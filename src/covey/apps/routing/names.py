@@ -10,6 +10,8 @@ from covey.errors import InvalidRequestError
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _LONGEST_HOST = 253
+_READ_DIFFERENTLY = re.compile("[\u00df\u03c2\u200c\u200d]")
+"""What IDNA 2003 replaces and IDNA 2008 keeps (UTS 46, 4)."""
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()+,;=:@%/-]*")
 _LONGEST_PATH = 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -18,6 +20,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+:-]{0,119}")
 _TARGET = re.compile(r"https?://[^\s/{}\"<>\\?#]+(?P<rest>[/?#][^\s{}\"<>\\]*)?")
 _LARGEST_PORT = 65_535
+_MAPPED_BITS = 96
 _OF_THE_CONNECTION = frozenset(
     ("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -30,6 +33,11 @@ def normal_host(host: str) -> str:
     except ValueError:
         pass
     text = host.strip().rstrip(".").lower()
+    if _READ_DIFFERENTLY.search(text) is not None:
+        raise InvalidRequestError(
+            f"{host!r} is read as one host by some programs and as another by others.",
+            hint="Write it in its ASCII form, which begins with xn--",
+        )
     if not text.isascii():
         star, _, rest = text.rpartition("*.")
         try:
@@ -61,14 +69,22 @@ def normal_path(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def check_network(network: str) -> None:
-    """Refuse what is no address and no network in CIDR notation."""
+def normal_network(network: str) -> str:
+    """Return an address or a network in CIDR notation; raises `InvalidRequestError`.
+
+    Clients with IPv4 addresses are always seen as such, so networks that are mapped into IPv6
+    (RFC 4291, 2.5.5.2) become what they stand for.
+    """
     try:
-        ipaddress.ip_network(network, strict=False)
+        found = ipaddress.ip_network(network.strip(), strict=False)
     except ValueError as error:
         raise InvalidRequestError(
             f"{network!r} is no network.", hint="Write it like 192.0.2.0/24 or 2001:db8::/32."
         ) from error
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is not None and found.prefixlen >= _MAPPED_BITS:
+        found = ipaddress.ip_network((mapped, found.prefixlen - _MAPPED_BITS))
+    return str(found.network_address if found.num_addresses == 1 else found)
 
 
 def check_header(name: str, value: str) -> None:

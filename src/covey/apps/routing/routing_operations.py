@@ -119,10 +119,12 @@ async def add_route(
     The route takes the place of one with the same name, hosts and path; others of that name stay.
     """
     routes = ctx.service(RoutesService)
-    if directory is not None and not Path(directory).is_dir():
-        raise InvalidRequestError(
-            f"{directory} is no directory of this machine.", hint="Give the path of one."
-        )
+    if directory is not None:
+        if not Path(directory).is_dir():
+            raise InvalidRequestError(
+                f"{directory} is no directory of this machine.", hint="Give the path of one."
+            )
+        routes.check_directory(directory)
     if (user is None) is not (password is None):
         raise InvalidRequestError(
             "A user and a password belong together.", hint="Give both, or neither."

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 
 from covey.apps.routing.certificates import read_certificate
 from covey.apps.routing.model import Route
+from covey.apps.routing.named import PREFIX
 from covey.apps.routing.names import check_address, check_pool, covers, normal_host
 from covey.apps.routing.persisted import KeptCertificate, KeptPool, RouteRecords
 from covey.apps.routing.ports import (
@@ -23,7 +26,13 @@ from covey.apps.routing.ports import (
 )
 from covey.apps.routing.table import RouteTable, hosts_of, pool_names
 from covey.apps.routing.tls import TlsAbilities
-from covey.errors import CoveyError, InvalidRequestError, NotFoundError, UnreachableError
+from covey.errors import (
+    CoveyError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedError,
+    UnreachableError,
+)
 from covey.operations.secret import Secret
 from covey.store.ports import LocalState
 
@@ -45,12 +54,14 @@ class RoutesService:
         hasher: PasswordHasher,
         abilities: TlsAbilities,
         issued: IssuedCertificates | None = None,
+        private: Sequence[Path] = (),
     ) -> None:
         self._records = RouteRecords(local)
         self._engine = engine
         self._hasher = hasher
         self._abilities = abilities
         self._issued = issued
+        self._private = tuple(private)
         self._table = RouteTable()
         self._pools: dict[str, KeptPool] = {}
         self._certificates: dict[str, KeptCertificate] = {}
@@ -64,6 +75,8 @@ class RoutesService:
         kept = self._records.read()
         self._table, self._pools = kept.table, kept.pools
         self._certificates, self.problems = kept.certificates, kept.problems
+        if not kept.problems:
+            await self._forget_lost_pools()
         if self._issued is not None:
             await self._issued.start(self._certificate_came)
         async with self._changing:
@@ -121,6 +134,24 @@ class RoutesService:
         unused = set(pool_names(self._table.of(owner)))
         await self.put(owner, ())
         await self._forget(unused)
+
+    def check_directory(self, directory: str) -> None:
+        """Refuse to serve what Covey keeps for itself; raises `RefusedError`."""
+        asked = Path(os.path.realpath(directory))
+        for place in self._private:
+            own = Path(os.path.realpath(place))
+            if asked.is_relative_to(own) or own.is_relative_to(asked):
+                raise RefusedError(
+                    f"{directory} is not served, as it holds files of Covey's own ({own}).",
+                    hint="Serve a directory that holds nothing else.",
+                )
+
+    async def _forget_lost_pools(self) -> None:
+        """Forget what a daemon wrote that was killed before it wrote the route."""
+        lost = {name for name in self._pools if name.startswith(PREFIX)} - self._table.pools()
+        for name in lost:
+            del self._pools[name]
+            await self._records.write_pool(name, None)
 
     async def _put_pools_back(self, before: Mapping[str, KeptPool | None]) -> None:
         for name, pool in before.items():
@@ -273,14 +304,19 @@ class RoutesService:
         else:
             self._pools[pool] = before
             self._engine.write_pool(pool, before.addresses, max(before.slots, after.slots))
-        await self._go_back()
+        if await self._go_back() and before is not None:
+            self._engine.write_pool(pool, before.addresses, before.slots)
 
     async def _become(self, table: RouteTable) -> None:
         await self._engine.apply(self._plan(table))
 
-    async def _go_back(self) -> None:
-        with contextlib.suppress(CoveyError):
+    async def _go_back(self) -> bool:
+        """Serve what is kept; False if that is not possible now."""
+        try:
             await self._engine.apply(self._plan(self._table))
+        except CoveyError:
+            return False
+        return True
 
     def _plan(self, table: RouteTable) -> ProxyPlan:
         slots = {name: pool.slots for name, pool in self._pools.items()}

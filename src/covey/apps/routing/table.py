@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from covey.apps.routing.model import Answer, Files, Proxied, Redirect, Route, Target
 from covey.apps.routing.names import (
     check_header,
-    check_network,
     check_pool,
     check_redirect,
     normal_host,
+    normal_network,
     normal_path,
 )
 from covey.apps.routing.ports import CertificateSource, LoadedCertificate, PlannedRoute, ProxyPlan
@@ -25,6 +25,7 @@ from covey.errors import ConflictError, InvalidRequestError
 _LOWEST_STATUS = 200
 _HIGHEST_STATUS = 599
 _MOST_WEIGHT = 10_000
+_CHECKED = re.compile(r"/[!$-;=?-Z_a-z~]*")
 _BCRYPT = re.compile(r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
 
@@ -95,8 +96,7 @@ def normal_route(route: Route) -> Route:
         raise InvalidRequestError("A route needs a host.", hint="Name at least one.")
     _check_target(route.target)
     rules = route.rules
-    for network in rules.allow_from:
-        check_network(network)
+    allowed = tuple(dict.fromkeys(normal_network(network) for network in rules.allow_from))
     for name, value in rules.headers.items():
         check_header(name, value)
     if rules.max_body_bytes is not None and rules.max_body_bytes < 0:
@@ -114,7 +114,8 @@ def normal_route(route: Route) -> Route:
                 f"The password of {account.username} is not hashed by bcrypt.",
                 hint="Give it as a password, which Covey hashes.",
             )
-    return replace(route, hosts=hosts, path=normal_path(route.path))
+    rules = replace(rules, allow_from=allowed)
+    return replace(route, hosts=hosts, path=normal_path(route.path), rules=rules)
 
 
 def hosts_of(routes: Iterable[Route]) -> list[str]:
@@ -138,11 +139,13 @@ def _refuse_twins(routes: Sequence[Route]) -> None:
     seen: set[tuple[str, str]] = set()
     for route in routes:
         for host in route.hosts:
-            if (host, route.path) in seen:
+            # The proxy does not tell capital letters in paths from others.
+            place = (host, route.path.lower())
+            if place in seen:
                 raise InvalidRequestError(
                     f"Two routes are for {host}{route.path}.", hint="Leave one of them out."
                 )
-            seen.add((host, route.path))
+            seen.add(place)
 
 
 def _check_target(target: Target) -> None:
@@ -187,7 +190,7 @@ def _check_pools(target: Proxied) -> None:
     health = target.health
     if health is None:
         return
-    if not health.path.startswith("/") or not health.path.isprintable():
+    if _CHECKED.fullmatch(health.path) is None:
         raise InvalidRequestError(f"{health.path!r} is no path to check.", hint="Such as /healthz")
     if health.interval_s <= 0 or health.timeout_s <= 0:
         raise InvalidRequestError("A health check's times are longer than nothing.", hint="2s")

@@ -111,11 +111,24 @@ class DnsCertificates:
     async def _keep_fresh(self) -> None:
         while True:
             self._wake.clear()
+            self._remove_ended()
             for host in sorted(self._wanted):
                 if self._when(host) <= time.time():
                     await self._renew(host)
             due = min((self._when(host) for host in self._wanted), default=time.time() + _DAY_S)
             await wait_a_while(self._wake, min(max(due - time.time(), _SOONEST_S), _DAY_S))
+
+    def _remove_ended(self) -> None:
+        """Remove certificates that are over, of hosts that want none any more."""
+        now = datetime.now(UTC)
+        for host, item in list(self._held.items()):
+            if host not in self._wanted and item.ends < now:
+                del self._held[host]
+                with contextlib.suppress(OSError):
+                    self._place(host).unlink()
+
+    def _place(self, host: str) -> Path:
+        return self._directory / (quote(host, safe="") + _SUFFIX)
 
     def _when(self, host: str) -> float:
         delay = self._delays.get(host)
@@ -128,8 +141,7 @@ class DnsCertificates:
         try:
             loaded = await self._in_thread(host)
             held = _read(loaded.key + loaded.chain)
-            path = self._directory / (quote(host, safe="") + _SUFFIX)
-            replace_private_file(path, (loaded.key + loaded.chain).encode())
+            replace_private_file(self._place(host), (loaded.key + loaded.chain).encode())
         except (CoveyError, ValueError) as error:
             before = self._delays.get(host)
             seconds = _FIRST_RETRY_S if before is None else before.seconds

@@ -27,7 +27,7 @@ from josepy.jwk import JWKEC
 from covey.apps.routing.ports import LoadedCertificate
 from covey.engines.acme.account import AcmeAccount
 from covey.errors import CoveyError, RefusedError, UnreachableError
-from covey.fleet.private_file import create_private_file
+from covey.fleet.private_file import replace_private_file
 
 if TYPE_CHECKING:
     import requests
@@ -81,7 +81,7 @@ def order_certificate(account: AcmeAccount, host: str) -> LoadedCertificate:
 
 def _account_key(path: Path) -> JWKEC:
     if not path.exists():
-        create_private_file(path, _pem(ec.generate_private_key(ec.SECP256R1())))
+        replace_private_file(path, _pem(ec.generate_private_key(ec.SECP256R1())))
     found = load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise RefusedError(f"{path} holds no key for ACME.", hint="Move it away.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from covey.errors import InvalidRequestError, UnreachableError
+
+T = TypeVar("T")
 
 _OK = 200
 _FAILED = 400
@@ -37,34 +39,36 @@ class AdminClient:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    async def config(self) -> dict[str, Any]:
+    async def config(self, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
         """Return the running configuration."""
-        found = msgspec.json.decode(await self._call("GET", "/config/"))
-        return found if isinstance(found, dict) else {}
+        answer = await self._call("GET", "/config/", timeout_s=timeout_s)
+        return _decoded(answer, dict[str, Any]) or {}
 
     async def load(self, config: Mapping[str, Any]) -> None:
         """Replace the configuration; raises `InvalidRequestError` if Caddy refuses it."""
         await self._call("POST", "/load", msgspec.json.encode(config))
 
-    async def upstreams(self) -> list[UpstreamState]:
+    async def upstreams(self, timeout_s: float = _TIMEOUT_S) -> list[UpstreamState]:
         """Return the addresses that requests go to."""
-        answer = await self._call("GET", "/reverse_proxy/upstreams")
-        return msgspec.json.decode(answer, type=list[UpstreamState] | None) or []
+        answer = await self._call("GET", "/reverse_proxy/upstreams", timeout_s=timeout_s)
+        return _decoded(answer, list[UpstreamState]) or []
 
     async def authority(self, name: str) -> str:
         """Return the root certificate (PEM) of one of its authorities."""
         answer = await self._call("GET", f"/pki/ca/{name}")
-        return msgspec.json.decode(answer, type=_Authority).root_certificate
+        found = _decoded(answer, _Authority)
+        if found is None:
+            raise _no_answer()
+        return found.root_certificate
 
-    async def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
+    async def _call(
+        self, method: str, path: str, body: bytes = b"", *, timeout_s: float = _TIMEOUT_S
+    ) -> bytes:
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 status, answer = await self._exchange(method, path, body)
         except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
-            raise AdminError(
-                "The proxy (Caddy) does not answer.",
-                hint="It is started again within seconds; see covey agent logs.",
-            ) from error
+            raise _no_answer() from error
         if status == _OK:
             return answer
         reason = _reason(answer)
@@ -93,6 +97,20 @@ class AdminClient:
 
 class _Authority(msgspec.Struct, frozen=True):
     root_certificate: str
+
+
+def _decoded(answer: bytes, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(answer, type=kind | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _no_answer() from error
+
+
+def _no_answer() -> AdminError:
+    return AdminError(
+        "The proxy (Caddy) does not answer.",
+        hint="It is started again within seconds; see covey agent logs.",
+    )
 
 
 def _reason(answer: bytes) -> str:

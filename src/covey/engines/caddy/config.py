@@ -30,6 +30,30 @@ _ERROR_PAGES = {
     503: "What is served here does not answer at present.",
     504: "What is served here takes too long to answer.",
 }
+_PROOFS = (
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth",
+    "client_secret",
+    "code",
+    "id_token",
+    "jwt",
+    "key",
+    "pass",
+    "passwd",
+    "password",
+    "private_token",
+    "refresh_token",
+    "secret",
+    "session",
+    "sig",
+    "signature",
+    "token",
+)
+"""Parameters in which URLs carry secrets."""
 _MALFORMED = (
     "chunked encoding contains too much non-data",
     "chunked line ends with bare LF",
@@ -90,7 +114,9 @@ def render(plan: ProxyPlan, options: CaddyOptions, listening: Listening) -> dict
         },
         "pki": {
             "certificate_authorities": {
-                AUTHORITY: {"name": "Covey private names", "install_trust": False}
+                AUTHORITY: {"name": "Covey private names", "install_trust": False},
+                # Caddy's own, unless told, is put among those that the system trusts.
+                "local": {"install_trust": False},
             }
         },
     }
@@ -153,7 +179,9 @@ def _server(
     }
     listen = [f"fd/{LISTENERS[tls][listening.turn]}"]
     protocols: list[list[str]] = [["h1", "h2"]]
-    routes = [_closing()]
+    # The one header of a request that the access log keeps.
+    client = {"handle": [_noting("user_agent", "{http.request.header.User-Agent}")]}
+    routes = [_closing(), client]
     if tls and listening.datagrams:
         listen.append(f"fdgram/{DATAGRAMS}")
         protocols.append(["h3"])
@@ -189,12 +217,13 @@ def _server(
 
 def _error_pages() -> list[dict[str, Any]]:
     """Say what went wrong in a line; a body that is no HTTP is the client's fault, not ours."""
-    found = [
+    found: list[dict[str, Any]] = [
+        {"handle": [_noting("error", "{http.error.message}")]},
         {
             "match": [{"vars": {"{http.error.message}": list(_MALFORMED)}}],
             "handle": [page(400, "The body of the request is malformed.")],
             "terminal": True,
-        }
+        },
     ]
     for status, text in _ERROR_PAGES.items():
         answer = page(status, text)
@@ -219,6 +248,11 @@ def _closing() -> dict[str, Any]:
         ],
         "handle": [{"handler": "headers", "response": {"set": {"Connection": ["close"]}}}],
     }
+
+
+def _noting(key: str, value: str) -> dict[str, Any]:
+    """Add something to the line of the access log."""
+    return {"handler": "log_append", "key": key, "value": value}
 
 
 def _alternative(listening: Listening) -> dict[str, Any]:
@@ -342,7 +376,7 @@ def _logs(owners: Sequence[str], options: CaddyOptions) -> dict[str, Any]:
     for owner in owners:
         logs[f"access {owner}"] = {
             "writer": _file(access_log(options, owner), options.access_log_bytes),
-            "encoder": {"format": "json"},
+            "encoder": _encoder(),
             "include": [f"http.log.access.{owner}"],
         }
     return logs
@@ -351,9 +385,23 @@ def _logs(owners: Sequence[str], options: CaddyOptions) -> dict[str, Any]:
 def _own_log(options: CaddyOptions) -> dict[str, Any]:
     return {
         "writer": _file(options.log_dir / "caddy.log", 8 * _MEGABYTE),
-        "encoder": {"format": "json"},
+        "encoder": _encoder(),
         "level": "INFO",
-        "exclude": ["http.log.access"],
+        "exclude": ["admin.api", "http.log.access"],
+    }
+
+
+def _encoder() -> dict[str, Any]:
+    """Write JSON without what proves who someone is: headers, and such words of a query."""
+    hidden = [{"type": "replace", "parameter": name, "value": "REDACTED"} for name in _PROOFS]
+    return {
+        "format": "filter",
+        "wrap": {"format": "json"},
+        "fields": {
+            "request>headers": {"filter": "delete"},
+            "resp_headers": {"filter": "delete"},
+            "request>uri": {"filter": "query", "actions": hidden},
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -30,9 +31,14 @@ from covey.errors import CoveyError, NotFoundError, StorageError, UnreachableErr
 _START_S = 20.0
 _POLL_S = 0.005
 _END_S = 35.0
+_ADOPT_S = 10.0
+_REPLACE_S = 5.0
+_MOST_SILENT = 3
 _CHECK_EVERY_S = 5.0
 _LONGEST_BACKOFF_S = 30.0
 _CALM_S = 60.0
+_ROLLED = re.compile(r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}(?:-[a-z]+)?$")
+"""What Caddy puts behind the name of a log's older files."""
 _log = logging.getLogger("covey.proxy")
 
 
@@ -56,7 +62,8 @@ class CaddyProxy:
     async def start(self, plan: ProxyPlan, pools: Mapping[str, Sequence[str]]) -> None:
         """Serve this plan, by the proxy that runs from before if there is one."""
         async with self._changing:
-            self._prepare()
+            if plan.routes:
+                self._prepare()
             for name, addresses in pools.items():
                 self.write_pool(name, addresses, max(len(addresses), plan.slots.get(name, 1)))
             self._files.keep_only({*pools, *plan.slots})
@@ -161,6 +168,7 @@ class CaddyProxy:
             self._steer(self._turn)
 
     async def _launch(self, plan: ProxyPlan) -> None:
+        self._prepare()
         try:
             self._open_ports()
             await self._spawn()
@@ -219,9 +227,12 @@ class CaddyProxy:
         """Take over the proxy of an earlier daemon if it is as it should be; else end it."""
         record = process.read_record(self._paths)
         if record is None:
+            for stray in process.find_strays(self._paths.home):
+                _log.warning("a proxy that no record tells of (pid %d) is ended", stray.pid)
+                await process.end(stray, _REPLACE_S)
             return
         try:
-            turn = turn_of(await self._admin.config())
+            turn = turn_of(await self._admin.config(timeout_s=_ADOPT_S))
             if turn is None or not self._fits(record):
                 raise AdminError("It is another one.", hint="")
             for tls, address in ((False, record.http_address), (True, record.https_address)):
@@ -230,7 +241,7 @@ class CaddyProxy:
         except (CoveyError, OSError):
             _log.info("the proxy of before (pid %d) is replaced", record.pid)
             self._close_ports()
-            await process.end(record, _END_S)
+            await process.end(record, _REPLACE_S)
             return
         self._record, self._turn, self._adopted = record, turn, True
         _log.info("the proxy of before (pid %d) goes on serving", record.pid)
@@ -284,15 +295,25 @@ class CaddyProxy:
             if self._adopted:
                 self._close_ports()
                 self._open_ports()
+            self._write_all()
             await self._spawn()
             await self._admin.load(render(self._plan, self._options, self._listening(self._turn)))
             _log.info("the proxy serves again")
         except (CoveyError, OSError) as error:
             _log.error("the proxy cannot be started: %s", error)
+            # One without its routes would be taken for one that serves.
+            if self._record is not None:
+                await process.end(self._record, _REPLACE_S)
 
     async def _until_it_ends(self, record: ProcessRecord) -> None:
-        """Wait for its end; meanwhile put back what a logout took away."""
+        """Wait for its end; meanwhile put back what a logout took away, and replace one that hangs.
+
+        A record that is older than another process with its pid is that of one that has ended.
+        """
+        if process.started_at(record.pid) != record.started:
+            return
         ended = asyncio.create_task(process.wait_for_end(record.pid))
+        silent = 0
         try:
             while not (await asyncio.wait([ended], timeout=_CHECK_EVERY_S))[0]:
                 if self._files.is_missing():
@@ -300,8 +321,21 @@ class CaddyProxy:
                 if not self._options.admin_socket.exists():
                     _log.warning("the proxy's admin socket was removed; the proxy is replaced")
                     await process.end(record, _END_S)
+                    continue
+                silent = 0 if await self._is_alive() else silent + 1
+                if silent == _MOST_SILENT:
+                    _log.error("the proxy (pid %d) does not answer and is replaced", record.pid)
+                    await process.end(record, _REPLACE_S)
         finally:
             ended.cancel()
+
+    async def _is_alive(self) -> bool:
+        """Whether its admin socket answers, which it may put off while a plan is loaded."""
+        try:
+            await self._admin.upstreams(timeout_s=_CHECK_EVERY_S)
+        except CoveyError:
+            return self._changing.locked()
+        return True
 
     def _write_all(self) -> None:
         self._prepare()
@@ -314,6 +348,7 @@ class CaddyProxy:
                 self._paths.run_dir,
                 self._paths.home,
                 self._options.storage,
+                self._options.log_dir,
                 self._options.log_dir / "access",
             ):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -356,9 +391,7 @@ class CaddyProxy:
         names = {access_log(self._options, item.owner).stem for item in plan.routes}
         with contextlib.suppress(OSError):
             for path in (self._options.log_dir / "access").iterdir():
-                if not any(path.name == f"{name}.log" for name in names) and not any(
-                    path.name.startswith(f"{name}-") for name in names
-                ):
+                if _ROLLED.sub("", path.stem) not in names:
                     path.unlink()
 
 

@@ -45,18 +45,35 @@ _COMPRESSED = (
 """Event streams are not among them: they would wait for a block to fill."""
 _SPOOFABLE = (
     "Forwarded",
+    "Front-End-Https",
+    "Proxy",
+    "True-Client-IP",
     "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Forwarded",
+    "X-Forwarded-By",
+    "X-Forwarded-Method",
+    "X-Forwarded-Path",
     "X-Forwarded-Port",
     "X-Forwarded-Prefix",
+    "X-Forwarded-Scheme",
     "X-Forwarded-Server",
     "X-Forwarded-Ssl",
+    "X-Forwarded-Uri",
+    "X-Forwarded-User",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-Original-Forwarded-For",
     "X-Original-Host",
     "X-Original-Url",
     "X-Rewrite-Url",
     "X-Scheme",
-    "True-Client-IP",
+    "X-Url-Scheme",
 )
-"""Headers that applications may believe, which a client must not choose."""
+"""Headers that applications may believe, which a client must not choose.
+
+Caddy itself drops names with an underscore, which WSGI and CGI take for these.
+"""
 _HIDDEN = (
     ".git",
     ".hg",
@@ -181,7 +198,7 @@ def _proxy(route: Route, target: Proxied, slots: Mapping[str, int], upstreams: P
     }
     if route.strip and route.path != "/":
         request["set"]["X-Forwarded-Prefix"] = [route.path]
-        request["delete"] = [name for name in _SPOOFABLE if name != "X-Forwarded-Prefix"]
+        request["delete"].remove("X-Forwarded-Prefix")
     found: Handler = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial} for dial in dials],

@@ -93,11 +93,23 @@ def spawn(
     """Start a Caddy in a session of its own and return its pid.
 
     `descriptors` says which of our descriptors it inherits under which number. It outlasts us, and
-    no Ctrl-C reaches it.
+    no Ctrl-C reaches it. Raises `StorageError`.
     """
-    reader, writer = os.pipe()
+    try:
+        return _spawn(program, paths, config, descriptors)
+    except OSError as error:
+        raise StorageError(
+            f"The proxy (Caddy) cannot be started: {error.strerror}.",
+            hint=f"Check the free space and the permissions of {paths.log_dir}, and {program}.",
+        ) from error
+
+
+def _spawn(
+    program: Path, paths: CaddyPaths, config: Mapping[str, Any], descriptors: Mapping[int, int]
+) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     output = os.open(paths.output, flags, 0o600)
+    reader, writer = os.pipe()
     try:
         os.write(writer, json.dumps(config).encode())
         os.close(writer)
@@ -139,6 +151,27 @@ def read_record(paths: CaddyPaths) -> ProcessRecord | None:
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return record if started_at(record.pid) == record.started else None
+
+
+def find_strays(home: Path) -> list[ProcessRecord]:
+    """Return the Caddys of this home that no record tells of.
+
+    So it is if a daemon was killed while it started one, or the runtime directory was removed.
+    """
+    found: list[ProcessRecord] = []
+    wanted = f"HOME={home}".encode()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            is_ours = words[1:3] == [b"run", b"--config"] and wanted in (
+                (place / "environ").read_bytes().split(b"\0")
+            )
+        except OSError:
+            continue
+        started = started_at(int(place.name)) if is_ours else None
+        if started is not None:
+            found.append(ProcessRecord(int(place.name), started, "", "", ""))
+    return found
 
 
 def write_record(paths: CaddyPaths, record: ProcessRecord) -> None:
