@@ -69,6 +69,7 @@ class CommandResult(msgspec.Struct, frozen=True, omit_defaults=True):
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     """One operation as a command: `path` is its words, such as `("env", "set")`.
 
+    `module` is where the operation is defined.
     `route` is the path template; `effect` and `access` are the labels of `Effect` and `Role`.
     `examples` are command lines without the leading `covey`. A `duplex` one takes items while it
     runs: over HTTP it is a WebSocket.
@@ -88,6 +89,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     streams: bool = False
     duplex: bool = False
     paginated: bool = False
+    module: str = ""
 
 
 class CommandDocument(msgspec.Struct, frozen=True):

@@ -42,18 +42,19 @@ def command_of(operation: Operation) -> Command:
     return Command(
         name=operation.name,
         path=tuple(operation.name.replace("_", "-").split(".")),
-        summary=operation.summary,
-        description=operation.description,
-        examples=operation.examples,
+        summary=operation.definition.summary,
+        description=operation.definition.description,
+        examples=operation.definition.examples,
         method=operation.route.method,
         route=operation.route.path,
         effect=operation.effect.value,
         access=operation.access.label,
         params=tuple(_parameter(item) for item in operation.signature.parameters),
-        streams=operation.signature.streams,
+        streams=operation.streams,
         duplex=operation.duplex,
         paginated=result.kind == "page",
         result=result,
+        module=operation.module,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from covey.errors import CoveyError, DeadlineExceededError, LockedError
 from covey.operations.access import Caller
+
+if TYPE_CHECKING:
+    from covey.operations.registry import Operation
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ class Services:
     def __init__(self) -> None:
         self._by_type: dict[type, object] = {}
         self._withheld: dict[type, Callable[[], CoveyError]] = {}
+        self._prepare: Callable[[Operation], Awaitable[None]] | None = None
 
     def provide(self, kind: type[T], service: T) -> None:
         """Offer `service` to operations that ask for `kind`."""
@@ -37,6 +41,15 @@ class Services:
         """Take a service back; asking for it then raises `reason`."""
         self._by_type.pop(kind, None)
         self._withheld[kind] = reason
+
+    def prepare_by(self, prepare: Callable[[Operation], Awaitable[None]] | None) -> None:
+        """Have `prepare` see to it that the services of an operation are there when it runs."""
+        self._prepare = prepare
+
+    async def prepare(self, operation: Operation) -> None:
+        """Make an operation's services ready; raises `CoveyError` if they cannot be."""
+        if self._prepare is not None:
+            await self._prepare(operation)
 
     def get(self, kind: type[T]) -> T:
         """Return the service of this type; raises `LockedError` or why else it is withdrawn."""

@@ -175,7 +175,7 @@ class Call:
 
     async def results(self, place: Place) -> AsyncGenerator[Any, None]:
         """Run it at `place`, and yield its items or its one result."""
-        if not self.operation.signature.streams:
+        if not self.operation.streams:
             yield await place.invoke(self.operation, self.arguments, self.context, self.items)
             return
         items = place.stream(self.operation, self.arguments, self.context, self.items)
@@ -230,7 +230,7 @@ async def _one_host(host: str, call: Call, place: Place) -> AsyncGenerator[HostR
         ms = round((time.monotonic() - began) * 1000, 3)
         return HostResult(host, error is None, value, error, place.route, ms, last)
 
-    streams = call.operation.signature.streams
+    streams = call.operation.streams
     try:
         async with aclosing(call.results(place)) as results:
             async for item in results:

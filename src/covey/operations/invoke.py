@@ -46,7 +46,9 @@ async def invoke(
     try:
         authorize(context.caller, operation.name, operation.access)
         async with asyncio.timeout(context.remaining()):
-            return await operation.function(context, **_call(operation, arguments, items))
+            await context.services.prepare(operation)
+            function = operation.definition.function
+            return await function(context, **_call(operation, arguments, items))
     except CoveyError as error:
         outcome = error.code
         raise
@@ -75,7 +77,8 @@ async def stream(
         raise
     _audit(operation, arguments, context, audit, "ok")
     try:
-        results = operation.function(context, **_call(operation, arguments, items))
+        await context.services.prepare(operation)
+        results = operation.definition.function(context, **_call(operation, arguments, items))
         async with aclosing(results):
             async for item in results:
                 yield item
@@ -93,7 +96,7 @@ async def duplex(
     audit: AuditSink,
 ) -> AsyncGenerator[Any, None]:
     """Run an operation that reads `items` while it runs; one that returns yields its result."""
-    if not operation.signature.streams:
+    if not operation.streams:
         yield await invoke(operation, arguments, context, audit, items)
         return
     async with aclosing(stream(operation, arguments, context, audit, items)) as results:

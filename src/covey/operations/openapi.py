@@ -230,7 +230,7 @@ def _entry(operation: Operation, schemas: _Components) -> Schema:
     command = command_of(operation)
     entry: Schema = {
         "operationId": operation.name,
-        "summary": operation.summary,
+        "summary": operation.definition.summary,
         "tags": [domain_of(operation.name)],
         "parameters": _parameters(operation, wire, schemas),
         "responses": _responses(operation, wire, schemas),
@@ -238,11 +238,11 @@ def _entry(operation: Operation, schemas: _Components) -> Schema:
         "x-covey-effect": operation.effect.value,
         "x-codeSamples": [
             {"lang": "Shell", "label": "Command line", "source": f"covey {line}"}
-            for line in operation.examples or (usage(command),)
+            for line in operation.definition.examples or (usage(command),)
         ],
     }
-    if operation.description:
-        entry["description"] = operation.description
+    if operation.definition.description:
+        entry["description"] = operation.definition.description
     if operation.duplex:
         entry["x-covey-websocket"] = {
             "input": schemas.inputs[operation.name],
@@ -290,7 +290,7 @@ def _responses(operation: Operation, wire: Wire, schemas: _Components) -> Schema
     if operation.duplex:
         found["101"] = {"description": "The WebSocket is open; see `x-covey-websocket`."}
         return found | _errors(operation, wire)
-    if operation.signature.streams:
+    if operation.streams:
         content: Schema = {_EVENTS: {"schema": _events(result)}}
         description = "A stream of events; the schema is that of one event."
     else:

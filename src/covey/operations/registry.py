@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -39,23 +40,42 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """What an operation does, and what it takes and returns."""
+
+    function: Callable[..., Any]
+    signature: Signature
+    examples: tuple[str, ...]
+    summary: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Operation:
-    """One thing that a user can do, from which every surface is made."""
+    """One thing that a user can do, from which every surface is made.
+
+    Who may call it where is always known; what it does is asked of `load` when it is first needed.
+    The caller of a `duplex` one sends items while it runs. `module` is where it is defined.
+    """
 
     name: str
     access: Role
     effect: Effect
     route: Route
-    examples: tuple[str, ...]
-    function: Callable[..., Any]
-    signature: Signature
-    summary: str
-    description: str
+    streams: bool
+    duplex: bool
+    module: str
+    load: Callable[[], Definition] = field(repr=False)
+
+    @cached_property
+    def definition(self) -> Definition:
+        """What the operation does."""
+        return self.load()
 
     @property
-    def duplex(self) -> bool:
-        """Whether the caller sends items while it runs."""
-        return self.signature.input is not None
+    def signature(self) -> Signature:
+        """What it takes and returns."""
+        return self.definition.signature
 
 
 def operation(
@@ -75,16 +95,23 @@ def operation(
         doc = (function.__doc__ or "").strip()
         summary, _, rest = doc.partition("\n")
         route = Route.parse(http)
+        signature = read_signature(function, name=name, method=route.method, path=route.path)
+        definition = Definition(
+            function=function,
+            signature=signature,
+            examples=examples,
+            summary=summary.strip(),
+            description="\n".join(line.strip() for line in rest.strip().splitlines()),
+        )
         found = Operation(
             name=name,
             access=access,
             effect=effect,
             route=route,
-            examples=examples,
-            function=function,
-            signature=read_signature(function, name=name, method=route.method, path=route.path),
-            summary=summary.strip(),
-            description="\n".join(line.strip() for line in rest.strip().splitlines()),
+            streams=signature.streams,
+            duplex=signature.input is not None,
+            module=function.__module__,
+            load=lambda: definition,
         )
         setattr(function, _ATTRIBUTE, found)
         return function

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from covey.apps.building import Builder, BuildLimits
@@ -27,29 +26,14 @@ from covey.apps.sessions import Sessions
 from covey.apps.sources import SourceFetcher
 from covey.apps.sweep import Sweep
 from covey.engines.probe import SocketProbe
-from covey.env.service import EnvService
 from covey.errors import CoveyError, NotFoundError
-from covey.fleet.hosts import HostRecords
 from covey.jobs.engine import JobEngine
 from covey.operations.context import Services
 from covey.paths import Paths
 from covey.settings import Settings
-from covey.store.api import NodeId, RecordStore
-from covey.store.ports import LocalState
+from covey.wiring.app_node import AppNode
 
 _log = logging.getLogger("covey.apps")
-
-
-@dataclass(frozen=True, slots=True)
-class AppNode:
-    """The node on which apps run."""
-
-    node: NodeId
-    own_name: Callable[[], str]
-    records: RecordStore
-    local: LocalState
-    env: EnvService
-    hosts: HostRecords
 
 
 class NodeApps:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from covey.apps.webhooks.reception import Reception
 from covey.engines.rendered_env import RenderedDirectory
 from covey.engines.sqlite.audit_storage import SqliteAudit
 from covey.errors import ConflictError, CoveyError, StorageError
@@ -32,7 +31,7 @@ from covey.fleet.private_file import replace_private_file
 from covey.home import prepare_directories, remove_run_link
 from covey.logs import start_logging
 from covey.operations.context import Services, locked
-from covey.operations.registry import Registry
+from covey.operations.packaged import packaged_operations
 from covey.operations.secret import Secret
 from covey.paths import LOCAL_TCP_PORT, Paths
 from covey.settings import DEFAULT_PORT, LoadedSettings, describe, load, parse_address
@@ -46,7 +45,6 @@ from covey.wiring.database import OpenedDatabase
 from covey.wiring.home_lock import hold_home
 from covey.wiring.log_tail import tail
 from covey.wiring.mesh import OpenDispatcher
-from covey.wiring.modules import OPERATION_MODULES
 from covey.wiring.open_node import Frame, OpenNode
 from covey.wiring.peer_port import PeerPort
 from covey.wiring.reports import Birth, describe_node, describe_peers, is_level
@@ -64,7 +62,7 @@ class Daemon:
         self._paths = paths
         self._loaded = loaded
         self._environ = environ
-        self._registry = Registry.from_modules(OPERATION_MODULES)
+        self._registry = packaged_operations()
         self._frame = Frame(paths, loaded.settings, Services(), self._registry, SqliteAudit())
         self._birth = Birth()
         self._stop = asyncio.Event()
@@ -190,7 +188,7 @@ class Daemon:
             extra_routes=peer_routes(
                 port, lambda scope: connection_of(dict(scope)).certificate, wire_of
             ),
-            webhooks=lambda: self._frame.services.get(Reception),
+            webhooks=lambda: self._opened().webhooks,
         )
 
     def _offer(self) -> None:

@@ -13,7 +13,6 @@ from covey.fleet.node import Check, CheckState, NodeState
 from covey.paths import Paths
 from covey.settings import load
 from covey.store.health import StoreHealth
-from covey.wiring.doctor_hosting import hosting_checks
 from covey.wiring.open_node import Frame, OpenNode
 from covey.wiring.reports import describe_peers, way_back
 
@@ -42,8 +41,10 @@ async def run_checks(frame: Frame, node: OpenNode | None, notes: list[str]) -> l
     ]
     if not node.is_relay:
         found.append(_conflicts(node))
-    if node.hosting is not None:
-        found += await hosting_checks(node.hosting)
+    if node.hosting is not None and node.hosting.begun is not None:
+        from covey.wiring.doctor_hosting import hosting_checks
+
+        found += await hosting_checks(node.hosting.begun)
     return [*found, *_peers(node)]
 
 

@@ -22,7 +22,8 @@ from covey.paths import Paths
 from covey.settings import Settings
 from covey.store.ports import LocalState
 from covey.surfaces.http.app import HttpSettings, build_webhook_app
-from covey.wiring.apps import AppNode, NodeApps
+from covey.wiring.app_node import AppNode
+from covey.wiring.apps import NodeApps
 from covey.wiring.jobs import make_jobs
 from covey.wiring.on_demand import OnDemand
 from covey.wiring.proxy import make_routes
@@ -44,7 +45,7 @@ HOSTING_SERVICES: tuple[type, ...] = (
     AppOutput,
     *WEBHOOK_SERVICES,
 )
-"""What operations find here; a relay has none of it."""
+"""What operations find here."""
 
 
 class NodeHosting:

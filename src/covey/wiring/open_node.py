@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from starlette.types import ASGIApp
@@ -42,7 +43,7 @@ from covey.fleet.tokens import Tokens
 from covey.fleet.waiting import wait_a_while
 from covey.operations.context import Services
 from covey.operations.openapi import METRICS
-from covey.operations.registry import Registry
+from covey.operations.registry import Operation, Registry
 from covey.paths import Paths
 from covey.remote.dispatcher import FleetDispatcher
 from covey.settings import DEFAULT_PORT, Settings, parse_address
@@ -53,18 +54,22 @@ from covey.store.exchange import Exchange
 from covey.store.ports import ChainHead, Channel
 from covey.store.store import Store
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
+from covey.surfaces.http.webhooks import WebhookReceiver
 from covey.surfaces.peer.dial import PeerClient
 from covey.surfaces.peer.service import CALLS_PATH, MAX_FRAME_BYTES
 from covey.wiring.addresses import reachable_addresses
-from covey.wiring.apps import AppNode
+from covey.wiring.app_node import AppNode
 from covey.wiring.database import OpenedDatabase
-from covey.wiring.hosting import HOSTING_SERVICES, NodeHosting
+from covey.wiring.hosting_on_demand import HostingOnDemand, is_of_hosting
 from covey.wiring.mesh import Mesh
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
 from covey.wiring.remote import remote_services
 from covey.wiring.seed import Seed, SeedFile
 from covey.wiring.tls import TlsContexts, TlsIdentity
+
+if TYPE_CHECKING:
+    from covey.wiring.hosting import NodeHosting
 
 _MAINTAIN_EVERY_S = 3600.0
 _ANNOUNCE_AFTER_S = 5.0
@@ -149,22 +154,11 @@ class OpenNode:
         self.hosting = (
             None
             if self.is_relay
-            else NodeHosting(
-                frame.paths,
-                settings,
+            else HostingOnDemand(
+                self._make_hosting,
                 frame.services,
-                database.database,
                 self.local,
-                AppNode(
-                    self.keys.node_id,
-                    lambda: self.keys.secrets.name,
-                    self.store.records,
-                    self.local,
-                    self.env,
-                    HostRecords(self.store.records),
-                ),
-                self.own_addresses,
-                frame.audit,
+                always=bool(settings.apps.webhook_host),
             )
         )
         self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)
@@ -285,6 +279,34 @@ class OpenNode:
         self.database.close()
         self.keys.drop()
 
+    @property
+    def webhooks(self) -> WebhookReceiver:
+        """Who takes deliveries; raises `RefusedError` on a relay."""
+        if self.hosting is None:
+            raise _relay_refusal()
+        return self.hosting
+
+    def _make_hosting(self) -> NodeHosting:
+        from covey.wiring.hosting import NodeHosting
+
+        return NodeHosting(
+            self._frame.paths,
+            self._frame.settings,
+            self._frame.services,
+            self.database.database,
+            self.local,
+            AppNode(
+                self.keys.node_id,
+                lambda: self.keys.secrets.name,
+                self.store.records,
+                self.local,
+                self.env,
+                HostRecords(self.store.records),
+            ),
+            self.own_addresses,
+            self._frame.audit,
+        )
+
     def own_addresses(self) -> list[str]:
         """Return where others reach this node."""
         return list(self._frame.settings.server.advertise) or self._lan_addresses()
@@ -316,9 +338,7 @@ class OpenNode:
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
-        if self.hosting is None:
-            for service_type in HOSTING_SERVICES:
-                services.withdraw(service_type, _relay_refusal)
+        services.prepare_by(_refuse_hosting if self.hosting is None else self.hosting.prepare)
         for kind, service in offered:
             if self.is_relay:
                 services.withdraw(kind, _relay_refusal)
@@ -330,6 +350,7 @@ class OpenNode:
         return Tokens(self.store.records, self.local, self.fleet.core, operations)
 
     def _withdraw(self) -> None:
+        self._frame.services.prepare_by(None)
         for kind in (FleetService, FleetDispatcher, Neighbourhood, *_OF_MEMBERS):
             self._frame.services.withdraw(kind)
 
@@ -445,6 +466,11 @@ def _relay_refusal() -> CoveyError:
         "This node is a relay: it stores the fleet's records and cannot read them.",
         hint="Run the command on a full member.",
     )
+
+
+async def _refuse_hosting(operation: Operation) -> None:
+    if is_of_hosting(operation):
+        raise _relay_refusal()
 
 
 def _address_of(name: tuple[str, int] | tuple[str, int, int, int]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -93,20 +92,19 @@ class Endpoints:
     max_body_bytes: int
     dispatcher: Dispatcher
     default_timeout: float = 300.0
+    _wires: dict[str, Wire] = field(default_factory=dict, init=False, repr=False)
 
     def rows(self, operation: Operation) -> list[Row]:
         """Return the operation's row, and for a stream or a duplex call its WebSocket's."""
-        # Made for the first request: most operations are never asked for.
-        wire = functools.cache(lambda: wire_of(operation))
         route = operation.route
 
         async def over_http(request: Request, params: dict[str, str]) -> Response | ASGIApp:
-            return await self._http(operation, wire(), request, params)
+            return await self._http(operation, request, params)
 
         async def over_websocket(socket: WebSocket, params: dict[str, str]) -> None:
-            await self._websocket(operation, wire(), socket, params)
+            await self._websocket(operation, socket, params)
 
-        streams = operation.signature.streams
+        streams = operation.streams
         rows = [
             Row(route.method, route.path, operation.access, operation.name, over_http, not streams)
         ]
@@ -117,20 +115,20 @@ class Endpoints:
         return rows
 
     async def _http(
-        self, operation: Operation, wire: Wire, request: Request, params: dict[str, str]
+        self, operation: Operation, request: Request, params: dict[str, str]
     ) -> Response | ASGIApp:
         caller = self.gate.enter(request.scope)
         target = read_target(request.headers)
-        streams = operation.signature.streams or target.several
-        context = self._context(
-            request.scope, caller, lasting=operation.signature.streams or operation.duplex
-        )
+        streams = operation.streams or target.several
+        lasting = operation.streams or operation.duplex
+        context = self._context(request.scope, caller, lasting=lasting)
         if operation.duplex:
             authorize_early(operation, context, self.audit)
             raise UpgradeRequiredError(
                 f"{operation.name} takes input while it runs.",
                 hint="Connect to the same path by WebSocket.",
             )
+        wire = self._wire(operation)
         try:
             arguments = await read_arguments(
                 operation, wire, params, request.scope, request.receive, self.max_body_bytes
@@ -148,7 +146,7 @@ class Endpoints:
         return result_response(result, wire, request.headers, request.method)
 
     async def _websocket(
-        self, operation: Operation, wire: Wire, socket: WebSocket, params: dict[str, str]
+        self, operation: Operation, socket: WebSocket, params: dict[str, str]
     ) -> None:
         caller = self.gate.enter(socket.scope)
         target = read_target(socket.headers)
@@ -163,7 +161,8 @@ class Endpoints:
         messages = choose_messages(socket.scope["subprotocols"])
         await socket.accept(subprotocol=messages.protocol)
         try:
-            arguments = messages.arguments(operation, wire, params, await first_message(socket))
+            message = await first_message(socket)
+            arguments = messages.arguments(operation, self._wire(operation), params, message)
             given = None
             if operation.signature.input is not None:
                 lost = connection_of(socket.scope).lost
@@ -209,6 +208,13 @@ class Endpoints:
         if target.here:
             return LocalPlace(self.audit)
         return self.dispatcher.place(target.hosts[0])
+
+    def _wire(self, operation: Operation) -> Wire:
+        """Return an operation's HTTP form, made for its first request: most never see one."""
+        found = self._wires.get(operation.name)
+        if found is None:
+            found = self._wires[operation.name] = wire_of(operation)
+        return found
 
     def _context(self, scope: Scope, caller: Caller, *, lasting: bool) -> Context:
         seconds = _timeout(scope)

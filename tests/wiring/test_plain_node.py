@@ -1,0 +1,58 @@
+"""A node that hosts nothing loads nothing of what hosts: its memory is that of a plain node."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.system.harness import eventually, new_fleet
+
+DAEMON = """
+import sys
+from pathlib import Path
+from covey.wiring.process import main
+
+status = main([])
+Path(sys.argv[1]).write_text("\\n".join(sys.modules))
+sys.exit(status)
+"""
+PARTS = (
+    *("covey.apps", "covey.jobs", "covey.wiring.hosting"),
+    "covey.engines.acme",
+    "covey.engines.archives",
+    "covey.engines.caddy",
+    "covey.engines.containers",
+    "covey.engines.forges",
+    "covey.engines.git",
+)
+LIBRARIES = (
+    *("aiodocker", "aiohttp", "cronsim", "pathspec", "pygit2", "rich", "tomli_w", "tzdata"),
+    *("sysconfig", "tarfile", "zipfile", "zoneinfo"),
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules of a daemon that ran from its start to its end, and was asked how it is."""
+    found = tmp_path_factory.mktemp("plain") / "modules"
+    with new_fleet() as fleet:
+        node = fleet.node("freya")
+        node.init()
+        command = [sys.executable, "-P", "-c", DAEMON, str(found)]
+        node.process = subprocess.Popen(
+            command, env=node.environment, stdout=subprocess.DEVNULL, text=True
+        )
+        eventually(lambda: node.run("status", expect=None).returncode == 0)
+        assert node.stop() == 0
+    return set(found.read_text().split("\n"))
+
+
+def test_the_list_is_that_of_a_node_that_served(loaded: set[str]):
+    assert {"covey.wiring.open_node", "covey.surfaces.http.serve", "uvicorn"} <= loaded
+
+
+@pytest.mark.parametrize("part", [*PARTS, *LIBRARIES])
+def test_a_plain_node_does_without(loaded: set[str], part: str):
+    assert [name for name in loaded if name == part or name.startswith(f"{part}.")] == []
