@@ -149,7 +149,7 @@ async def test_a_base_that_cannot_be_fetched_is_told_as_such(
     podman: Podman, home: Path, app: Path
 ):
     engine = make_podman_engine(podman, home)
-    with pytest.raises(CoveyError, match="registry.invalid") as told:
+    with pytest.raises(CoveyError, match=r"registry\.invalid") as told:
         await build(engine, app, "FROM registry.invalid/nobody/nothing:1\n")
     assert "reaches the image's registry" in str(told.value.hint)
     await engine.close()
