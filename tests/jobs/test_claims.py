@@ -186,3 +186,63 @@ async def test_pruning_forgets_the_oldest_with_their_steps(storage: JobStorage):
     assert await storage.prune(NOW, keep=1, limit=9) == []
     assert [each.id for each in storage.find()] == ["dddd", "cccc"]
     assert list(storage.steps(["aaaa", "bbbb", "cccc"])) == ["cccc"]
+
+
+async def test_what_is_wanted_again_after_something_else_is_not_what_came_before(
+    storage: JobStorage,
+):
+    """The branch was at one, at two, and is back at one: one must be deployed last."""
+    given = {"key": "app", "unique_for_ms": 60_000}
+    await storage.enqueue(a_job("aaaa", unique="one", **given), supersede=True)
+    assert await claimed(storage) == ["aaaa"]
+    await storage.enqueue(a_job("bbbb", unique="two", **given), supersede=True)
+    back = await storage.enqueue(a_job("cccc", unique="one", **given), supersede=True)
+    assert (back.is_new, back.superseded) == (True, ("bbbb",))
+    again = await storage.enqueue(a_job("dddd", unique="one", **given), supersede=True)
+    assert (again.is_new, again.job.id) == (False, "cccc")
+    await settled(storage, "aaaa", JobState.SUCCEEDED)
+    assert await claimed(storage) == ["cccc"]
+    await settled(storage, "cccc", JobState.SUCCEEDED)
+    assert not (await storage.enqueue(a_job("eeee", unique="one", **given))).is_new
+    await storage.enqueue(a_job("ffff", unique="two", **given))
+    assert await claimed(storage) == ["ffff"]
+    await settled(storage, "ffff", JobState.SUCCEEDED)
+    assert (await storage.enqueue(a_job("gggg", unique="one", **given))).is_new
+
+
+async def test_what_is_being_cancelled_does_not_stand_for_the_same_work(storage: JobStorage):
+    await storage.enqueue(a_job("aaaa", unique="x", key="a"))
+    assert await claimed(storage) == ["aaaa"]
+    await storage.cancel("aaaa", NOW)
+    assert (await storage.enqueue(a_job("bbbb", unique="x", key="a"))).is_new
+
+
+async def test_low_priority_never_means_never(storage: JobStorage):
+    """While more important jobs come without end, one of eight that begin is the oldest."""
+    old = NOW - timedelta(minutes=2)
+    for name, priority in (("low2", Priority.LOW), ("low3", Priority.LOW)):
+        await storage.enqueue(a_job(name, created=old, priority=priority, key="low"))
+    await storage.enqueue(a_job("young", priority=Priority.LOW))
+    for number in range(30):
+        await storage.enqueue(a_job(f"a{number:03}", priority=Priority.CRITICAL, created=NOW))
+    first = await claimed(storage, limit=16)
+    assert [name for name in first if not name.startswith("a")] == ["low2"]
+    assert first.index("low2") == 7
+    await settled(storage, "low2", JobState.SUCCEEDED)
+    assert "low3" in await claimed(storage, limit=8)
+    assert "young" not in await claimed(storage, limit=8)
+
+
+async def test_an_attempt_that_was_put_off_for_too_long_is_brought_forward(storage: JobStorage):
+    far = NOW + timedelta(days=1000)
+    for name, kind in (("aaaa", "k"), ("bbbb", "other")):
+        await storage.enqueue(a_job(name, kind=kind, max_attempts=2))
+    await storage.enqueue(a_job("cccc", state=JobState.SCHEDULED, due=far, not_before=far))
+    assert await claimed(storage) == ["aaaa", "bbbb"]
+    for name in ("aaaa", "bbbb"):
+        await settled(storage, name, JobState.SCHEDULED, due=far)
+    await storage.hasten({"k": LATER})
+    assert storage.next_due() == LATER
+    found = await storage.claim("one", 9, {}, LATER)
+    assert [claim.job.id for claim in found] == ["aaaa"]
+    assert storage.next_due() == far

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from types import NoneType
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from covey.errors import ConflictError, LockedError, NotFoundError, RefusedError
 from covey.jobs.api import JobKind, JobRun, Retry
 from covey.jobs.model import Job, JobState, LogLine, Priority, StepState
-from covey.jobs.ports import Claim, JobStorage
 from covey.jobs.rows import wall_clock
 from tests.jobs.jobs import Gate, Text, Work, new, until
 
@@ -446,36 +444,3 @@ async def test_a_job_is_watched_from_step_to_step(work: Work):
             *_, last = [state async for state in states]
         assert (last.state, last.progress, last.doing) == (JobState.SUCCEEDED, 1.0, "")
         assert [state.state async for state in jobs.watch(job.id)] == [JobState.SUCCEEDED]
-
-
-async def test_a_mistake_in_a_kind_does_not_hold_up_the_queue(work: Work):
-    def mistaken(_error: BaseException) -> bool:
-        raise LookupError
-
-    async def run(run: JobRun) -> None:
-        raise RefusedError("no")
-
-    work.kind("k", run, is_permanent=mistaken)
-    async with work.engine(at_once=1) as jobs:
-        for _ in range(2):
-            done = await jobs.wait((await jobs.enqueue(new("k", key="a"))).id)
-            assert done.state is JobState.FAILED
-
-
-async def test_a_mistake_of_the_storage_does_not_end_the_queue(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-):
-    claim, failed = type(work.storage).claim, list[int]()
-
-    async def mistaken(self: JobStorage, *given: Any) -> list[Claim]:
-        if not failed:
-            failed.append(1)
-            raise LookupError
-        return await claim(self, *given)
-
-    monkeypatch.setattr(type(work.storage), "claim", mistaken)
-    monkeypatch.setattr("covey.jobs.engine._AFTER_FAILURE", timedelta(milliseconds=10))
-    work.kind("k", lambda _run: work.note(1))
-    async with work.engine() as jobs:
-        done = await jobs.wait((await jobs.enqueue(new("k"))).id)
-        assert (done.state, failed) == (JobState.SUCCEEDED, [1])

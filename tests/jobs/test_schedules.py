@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -156,6 +157,79 @@ async def test_times_missed_while_the_daemon_was_down_are_made_up_once(work: Wor
         await settled(jobs)
         assert [stored.due for stored in jobs.stored_schedules()] == [at("2026-01-12T07:05")]
         assert len(jobs.find()) == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_was_years_ahead_puts_nothing_off(
+    work: Work, restarted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("covey.jobs.engine._LONGEST_SLEEP_S", 0.01)
+    clock, tries = Clock("2031-01-10T00:00"), list[str]()
+
+    async def fails_once(run: JobRun) -> None:
+        tries.append(run.id)
+        if len(tries) == 1:
+            raise NotFoundError("no")
+
+    work.kind("backup", lambda run: work.note(run.id))
+    work.kind("again", fails_once, retry=Retry(2, first_wait_s=60, longest_wait_s=60, jitter=0))
+    async with AsyncExitStack() as stack:
+        jobs = await stack.enter_async_context(work.engine(now=clock))
+        await jobs.put_schedule(Schedule("often", "*/5 * * * *", new("backup")))
+        clock.time = at("2031-01-10T00:05")
+        await until(lambda: len(work.noted) == 1)
+        job = await jobs.enqueue(new("again"))
+        await until(lambda: jobs.get(job.id).state is JobState.SCHEDULED)
+        if restarted:
+            await jobs.stop()
+        clock.time = at("2026-01-10T00:01")
+        if restarted:
+            jobs = await stack.enter_async_context(work.engine(now=clock))
+        await settled(jobs)
+        clock.time = at("2026-01-10T00:02")
+        await until(lambda: len(tries) == 2)
+        assert len(work.noted) == 1
+        clock.time = at("2026-01-10T00:05")
+        await until(lambda: len(work.noted) == 2)
+
+
+async def test_a_clock_that_is_set_back_a_little_repeats_nothing(work: Work):
+    clock = Clock("2026-01-10T03:30")
+    work.kind("backup", lambda run: work.note(run.id))
+    async with work.engine(now=clock) as jobs:
+        await jobs.put_schedule(Schedule("night", "31 3 * * *", new("backup")))
+        clock.time = at("2026-01-10T03:31")
+        await nudged(jobs)
+        await until(lambda: len(work.noted) == 1)
+        clock.time = at("2026-01-10T03:29")
+        await nudged(jobs)
+        clock.time = at("2026-01-10T03:32")
+        await nudged(jobs)
+        assert [item.due for item in jobs.stored_schedules()] == [at("2026-01-11T03:31")]
+        assert len(jobs.find()) == 1
+
+
+async def test_a_schedule_that_cannot_be_read_holds_up_nothing_else(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+):
+    clock = Clock("2026-01-10T00:00")
+    work.kind("backup", lambda run: work.note(run.payload(Text).text))
+    async with work.engine(now=clock) as jobs:
+        for name, minute in (("a", 1), ("b", 2), ("c", 1)):
+            cron = f"{minute} * * * *"
+            await jobs.put_schedule(Schedule(name, cron, new("backup", name)))
+
+        def mistaken(cron: str, zone: str, after: datetime) -> datetime:
+            if cron.startswith("2"):
+                raise LookupError
+            return next_time(cron, zone, after)
+
+        monkeypatch.setattr("covey.jobs.scheduler.next_time", mistaken)
+        clock.time = at("2026-01-10T00:02")
+        await nudged(jobs)
+        await until(lambda: sorted(work.noted) == ["a", "c"])
+        done = await jobs.wait((await jobs.enqueue(new("backup", "d"))).id)
+        assert done.state is JobState.SUCCEEDED
 
 
 async def test_a_replaced_schedule_begins_anew_and_a_removed_one_ends(work: Work):

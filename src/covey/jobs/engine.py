@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timedelta
 
 from covey.errors import ConflictError, CoveyError, LockedError, NotFoundError
@@ -22,6 +22,7 @@ from covey.jobs.signals import Signals
 _CANCEL_WAIT_S = 10.0
 _LONGEST_SLEEP_S = 60.0
 _AFTER_FAILURE = timedelta(seconds=5)
+_SET_BACK = timedelta(minutes=1)
 _log = logging.getLogger("covey.jobs")
 
 
@@ -50,6 +51,7 @@ class JobEngine:
         self._timer: asyncio.TimerHandle | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopped = False
+        self._latest = now()
         self._runner = Runner(
             storage,
             self._kinds,
@@ -72,6 +74,7 @@ class JobEngine:
     async def start(self) -> None:
         """Resume what was broken off, and begin to serve. Raises `StorageError`."""
         await self._runner.recover()
+        await self._runner.hasten()
         self._scheduler.load()
         self._serving = asyncio.create_task(self._serve())
 
@@ -224,33 +227,53 @@ class JobEngine:
         """Enqueue and begin what is due; then sleep until something happens."""
         while True:
             self._wake.clear()
-            try:
-                for enqueued in await self._scheduler.fire():
-                    self._enqueued(enqueued)
-                await self._runner.fill()
-                self._pruning.begin_if_due()
-                times = (
-                    self._storage.next_due(),
-                    self._scheduler.next_due(),
-                    self._pruning.next_due,
-                )
-                due = min(time for time in times if time is not None)
-            except CoveyError as error:
-                _log.error("jobs cannot begin now: %s", error)
-                due = self._now() + _AFTER_FAILURE
-            except Exception:  # noqa: BLE001 - logged whole
-                # One mistake must not end the queue.
-                _log.exception("jobs cannot begin now")
-                due = self._now() + _AFTER_FAILURE
-            self._arm(due)
+            done = [await self._survive(work) for work in (self._mind_clock, self._fire)]
+            done.append(await self._survive(self._runner.fill))
+            self._pruning.begin_if_due()
+            self._arm(self._next_due() if all(done) else self._now() + _AFTER_FAILURE)
             await self._wake.wait()
+
+    async def _survive(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do a part of what there is to do; a mistake in it ends neither the rest nor the queue."""
+        try:
+            await work()
+        except CoveyError as error:
+            _log.error("jobs cannot begin now: %s", error)
+            return False
+        except Exception:  # noqa: BLE001 - logged whole
+            _log.exception("jobs cannot begin now")
+            return False
+        return True
+
+    async def _mind_clock(self) -> None:
+        """Plan anew if the clock was set back, lest what was planned by it waits for years."""
+        now = self._now()
+        was_set_back = now < self._latest - _SET_BACK
+        self._latest = now if was_set_back else max(now, self._latest)
+        if was_set_back:
+            _log.warning("the clock was set back; what is due is planned anew")
+            self._scheduler.load()
+            await self._runner.hasten()
+
+    async def _fire(self) -> None:
+        for enqueued in await self._scheduler.fire():
+            self._enqueued(enqueued)
+
+    def _next_due(self) -> datetime:
+        try:
+            times = (self._storage.next_due(), self._scheduler.next_due(), self._pruning.next_due)
+        except CoveyError as error:
+            _log.error("jobs cannot begin now: %s", error)
+            return self._now() + _AFTER_FAILURE
+        return min(time for time in times if time is not None)
 
     def _arm(self, due: datetime) -> None:
         """Wake up when it is due; a long sleep is cut short, as the clock may be set meanwhile."""
         if self._timer is not None:
             self._timer.cancel()
-        left = (due - self._now()).total_seconds()
-        if left <= 0:
+        now = self._now()
+        left = (due - now).total_seconds()
+        if left <= 0 or now < self._latest - _SET_BACK:
             self._wake.set()
             return
         sleep = min(left, _LONGEST_SLEEP_S)

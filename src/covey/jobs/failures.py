@@ -13,13 +13,19 @@ _log = logging.getLogger("covey.jobs")
 def failure_of(error: BaseException, kind: str) -> JobFailure:
     """Return what to tell of an error; the traceback of one that is ours goes to the log."""
     if isinstance(error, CoveyError):
-        return JobFailure(error.code, error.message, error.hint)
+        hint = None if error.hint is None else _readable(error.hint)
+        return JobFailure(error.code, _readable(error.message), hint)
     _log.error("a job of the kind %s met an unexpected error", kind, exc_info=error)
     return JobFailure(
         "internal",
         f"The job ended by an error inside Covey ({type(error).__name__}).",
         "See the daemon's log for what happened: covey agent logs",
     )
+
+
+def _readable(text: str) -> str:
+    """Replace what cannot be written, such as the bytes of a file's name that are no text."""
+    return text.encode(errors="replace").decode()
 
 
 def timed_out(seconds: float) -> JobFailure:

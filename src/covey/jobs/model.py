@@ -14,7 +14,10 @@ JobId = Annotated[
 
 
 class Priority(StrEnum):
-    """Which of the waiting jobs begins first: strictly, the oldest first within one priority."""
+    """Which of the waiting jobs begins first; within one priority, the oldest.
+
+    Every eighth job is the one that has waited longest, if that is more than a minute.
+    """
 
     CRITICAL = "critical"
     HIGH = "high"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -12,6 +12,9 @@ from covey.jobs.model import JobFailure, JobState, Priority, StepState
 
 RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 """The order in which waiting jobs begin, the first at 0."""
+FAIR_EVERY = 8
+"""Of so many jobs that begin, one is the oldest whatever its priority, if it has waited long."""
+LONG_WAIT = timedelta(minutes=1)
 
 
 class StoredJob(msgspec.Struct, frozen=True):
@@ -134,7 +137,8 @@ class JobStorage(Protocol):
     async def enqueue(self, job: StoredJob, *, supersede: bool = False) -> Enqueued:
         """Add a job, or find the one with the same `unique` that has not ended.
 
-        One that succeeded or failed less than its `unique_for_ms` ago counts, too. With
+        One that succeeded or failed less than its `unique_for_ms` ago counts, too; but none that is
+        being cancelled, or after which other work with its key was wanted. With
         `supersede`, those of the same key that have not begun end as superseded.
         """
         ...
@@ -144,8 +148,14 @@ class JobStorage(Protocol):
     ) -> list[Claim]:
         """Queue what is due, and take the first jobs by priority and age whose key is free.
 
-        `room` says how many more may run of the kinds that have a limit of their own.
+        `room` says how many more may run of the kinds that have a limit of their own. Every eighth
+        is the oldest of those whose first attempt could have begun a minute ago, so that even under
+        load none waits for ever.
         """
+        ...
+
+    async def hasten(self, latest: Mapping[str, datetime]) -> None:
+        """Bring attempts after the first, of these kinds, forward to their latest time."""
         ...
 
     async def extend(self, worker: str, now: datetime) -> frozenset[str]:

@@ -88,6 +88,17 @@ class Runner:
             _log.warning("the job %s (%s) was broken off, and %s", job.id, job.kind, then)
             tell(self._signals, job.id)
 
+    async def hasten(self) -> None:
+        """Bring forward attempts that a clock which was wrong has put off beyond any wait."""
+        now = self._now()
+        latest = {
+            kind.name: now + timedelta(seconds=kind.retry.longest_wait_s * (1 + kind.retry.jitter))
+            for kind in self._kinds.values()
+            if kind.retry.attempts > 1
+        }
+        if latest:
+            await self._storage.hasten(latest)
+
     async def fill(self) -> None:
         """Queue what is due, and begin as many jobs as there is room for."""
         busy = Counter(run.job.kind for run in self.live.values())
@@ -98,7 +109,12 @@ class Runner:
         }
         free = self._at_once - len(self.live)
         for claim in await self._storage.claim(self._worker, free, room, self._now()):
-            self._begin(claim)
+            try:
+                self._begin(claim)
+            except Exception as error:  # noqa: BLE001 - what is claimed is settled, or it is stuck
+                failure = failure_of(error, claim.job.kind)
+                outcome = Outcome(JobState.FAILED, self._now(), failure)
+                self._spawn(self._refuse(claim, outcome))
 
     def cancel(self, job: str) -> None:
         """Tell the run of a job to end, now or as soon as it begins."""
@@ -153,6 +169,12 @@ class Runner:
         if self._storage.lease_s is not None and self._extending is None:
             self._extending = asyncio.create_task(self._extend(self._storage.lease_s))
 
+    async def _refuse(self, claim: Claim, outcome: Outcome) -> None:
+        """Settle a job that could not even begin."""
+        await self._settle(claim.job.id, claim.job.kind, outcome)
+        tell(self._signals, claim.job.id)
+        self._ended()
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -168,7 +190,7 @@ class Runner:
                 outcome = self._outcome(run, JobState.FAILED, failure)
             if outcome is not None:
                 run.flush()
-                await self._settle(run, outcome)
+                await self._settle(run.id, run.job.kind, outcome)
         finally:
             del self.live[run.id]
             self.forget(run.id)
@@ -246,24 +268,26 @@ class Runner:
         progress = 1.0 if state is JobState.SUCCEEDED else run.fraction
         return Outcome(state, self._now(), failure, due, progress, run.unrecorded)
 
-    async def _settle(self, run: LiveRun, outcome: Outcome) -> None:
+    async def _settle(self, job: str, kind: str, outcome: Outcome) -> None:
         """Write how it ended; while the disk refuses, try again."""
         wait = _FIRST_RETRY_S
         while True:
             try:
-                held = await self._storage.settle(self._worker, run.id, outcome)
+                held = await self._storage.settle(self._worker, job, outcome)
             except LockedError:
                 return
             except CoveyError as error:
-                _log.error("the end of the job %s cannot be written now: %s", run.id, error)
-                if self._stopping:
-                    return
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, _LONGEST_RETRY_S)
-                continue
-            state = outcome.state.value if held else "lost to another worker"
-            _log.info("the job %s (%s) is %s", run.id, run.job.kind, state)
-            return
+                _log.error("the end of the job %s cannot be written now: %s", job, error)
+            except Exception as error:  # noqa: BLE001 - an end that cannot be written is another one
+                outcome = Outcome(JobState.FAILED, self._now(), failure_of(error, kind))
+            else:
+                state = outcome.state.value if held else "lost to another worker"
+                _log.info("the job %s (%s) is %s", job, kind, state)
+                return
+            if self._stopping:
+                return
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_RETRY_S)
 
     def _end(self, run: LiveRun, ending: Ending) -> None:
         if run.end(ending):

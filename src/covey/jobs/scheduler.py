@@ -34,8 +34,8 @@ class Scheduler:
         self._unreadable: set[str] = set()
 
     def load(self) -> None:
-        """Read the schedules."""
-        self._known = {schedule.name: schedule for schedule in self._storage.schedules()}
+        """Read the schedules; those that a wrong clock has put off are brought forward."""
+        self._known = {item.name: self._in_reach(item) for item in self._storage.schedules()}
 
     def find(self, prefix: str = "") -> list[StoredSchedule]:
         """Return the schedules whose name begins so, by name."""
@@ -55,7 +55,9 @@ class Scheduler:
         )
         await self._storage.put_schedule(stored)
         self._unreadable.discard(schedule.name)
-        self.load()
+        for item in self._storage.schedules(schedule.name):
+            if item.name == schedule.name:
+                self._known[item.name] = self._in_reach(item)
 
     async def remove(self, name: str) -> None:
         """Remove a schedule if it is there."""
@@ -72,15 +74,9 @@ class Scheduler:
         for schedule in self._waiting():
             if schedule.due > now:
                 continue
-            try:
-                planned = next_time(schedule.cron, schedule.zone, max(now, schedule.planned))
-            except InvalidRequestError as error:
-                self._unreadable.add(schedule.name)
-                _log.error("the schedule %s stands still: %s", schedule.name, error)
+            following = self._after(schedule, max(now, schedule.planned))
+            if following is None:
                 continue
-            following = replace(
-                schedule, planned=planned, due=_with_jitter(planned, schedule.jitter_s)
-            )
             found = await self._storage.fire(following, self._make(schedule.job))
             # It may have been replaced or removed meanwhile.
             if self._known.get(schedule.name) is schedule:
@@ -90,6 +86,24 @@ class Scheduler:
             else:
                 enqueued.append(found)
         return enqueued
+
+    def _after(self, schedule: StoredSchedule, time: datetime) -> StoredSchedule | None:
+        """Return a schedule with its next times after `time`; None if they cannot be told."""
+        try:
+            planned = next_time(schedule.cron, schedule.zone, time)
+        except Exception as error:  # noqa: BLE001 - one schedule must not hold up the others
+            self._unreadable.add(schedule.name)
+            told = error if isinstance(error, InvalidRequestError) else repr(error)
+            _log.error("the schedule %s stands still: %s", schedule.name, told)
+            return None
+        return replace(schedule, planned=planned, due=_with_jitter(planned, schedule.jitter_s))
+
+    def _in_reach(self, schedule: StoredSchedule) -> StoredSchedule:
+        """Return a schedule that waits for no later time than the one after the next."""
+        first = self._after(schedule, self._now())
+        second = first and self._after(schedule, first.planned)
+        late = first is not None and second is not None and schedule.planned > second.planned
+        return first if late and first is not None else schedule
 
     def _waiting(self) -> list[StoredSchedule]:
         return [item for item in self._known.values() if item.name not in self._unreadable]

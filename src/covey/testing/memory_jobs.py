@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from covey.jobs.model import JobFailure, JobState
 from covey.jobs.ports import (
+    FAIR_EVERY,
+    LONG_WAIT,
     RANKS,
     Claim,
     Enqueued,
@@ -35,12 +37,13 @@ class MemoryJobStorage:
     _steps: dict[str, dict[str, StoredStep]] = field(default_factory=dict)
     _schedules: dict[str, StoredSchedule] = field(default_factory=dict)
     _leases: dict[str, datetime] = field(default_factory=dict)
+    _claimed: int = 0
 
     async def enqueue(self, job: StoredJob, *, supersede: bool = False) -> Enqueued:
         """Add a job, or find the same work."""
         if job.unique is not None:
             for other in reversed(self._jobs.values()):
-                if other.unique == job.unique and _counts(other, job.created):
+                if other.unique == job.unique and self._counts(other, job.created):
                     return Enqueued(other, is_new=False)
         superseded = []
         if supersede and job.key is not None:
@@ -68,7 +71,12 @@ class MemoryJobStorage:
             ]
             if not waiting:
                 break
-            first = min(waiting, key=lambda job: RANKS[job.priority])
+            self._claimed += 1
+            old = [job for job in waiting if job.created + LONG_WAIT <= now]
+            if old and self._claimed % FAIR_EVERY == 0:
+                first = old[0]
+            else:
+                first = min(waiting, key=lambda job: RANKS[job.priority])
             left[first.kind] = left.get(first.kind, limit) - 1
             job = self._put(
                 first,
@@ -82,6 +90,19 @@ class MemoryJobStorage:
                 self._leases[job.id] = now + timedelta(seconds=self.lease_s)
             found.append(Claim(job, first.begun, tuple(self._steps.get(job.id, {}).values())))
         return found
+
+    async def hasten(self, latest: Mapping[str, datetime]) -> None:
+        """Bring attempts after the first forward."""
+        for job in list(self._jobs.values()):
+            due = latest.get(job.kind)
+            if (
+                job.state is JobState.SCHEDULED
+                and job.attempt
+                and due
+                and job.due
+                and job.due > due
+            ):
+                self._put(job, due=due)
 
     async def extend(self, worker: str, now: datetime) -> frozenset[str]:
         """Extend the worker's claims."""
@@ -270,6 +291,19 @@ class MemoryJobStorage:
         self._jobs[job.id] = changed
         return changed
 
+    def _counts(self, job: StoredJob, now: datetime) -> bool:
+        """Whether a job stands for new work of the same `unique`."""
+        jobs = list(self._jobs.values())
+        later = [
+            other
+            for other in jobs[jobs.index(job) + 1 :]
+            if other.key == job.key is not None and (not other.state.ended or other.state in _DONE)
+        ]
+        if job.ended is None:
+            return not job.cancelling and all(other.state.ended for other in later)
+        fresh = job.ended + timedelta(milliseconds=job.unique_for_ms) > now
+        return job.state in _DONE and fresh and not later
+
     def _free(self, job: StoredJob) -> bool:
         return job.key is None or not any(
             other.key == job.key and other.begun and other.id != job.id
@@ -282,13 +316,6 @@ class MemoryJobStorage:
         for job in list(self._jobs.values()):
             if job.state is JobState.RUNNING and self._leases[job.id] <= now:
                 self._put(job, state=JobState.QUEUED, worker=None, breaks=job.breaks + 1)
-
-
-def _counts(job: StoredJob, now: datetime) -> bool:
-    """Whether a job stands for new work of the same `unique`."""
-    if job.ended is None:
-        return True
-    return job.state in _DONE and job.ended + timedelta(milliseconds=job.unique_for_ms) > now
 
 
 def _held_by(job: StoredJob, worker: str) -> bool:

@@ -27,6 +27,9 @@ from covey.engines.sqlite.job_rows import (
 )
 from covey.jobs.model import JobFailure, JobState
 from covey.jobs.ports import (
+    FAIR_EVERY,
+    LONG_WAIT,
+    RANKS,
     Claim,
     Enqueued,
     Outcome,
@@ -40,20 +43,28 @@ from covey.jobs.ports import (
 _INSERT = f"INSERT INTO job ({JOB_COLUMNS}) VALUES ({JOB_PLACES})"
 _BY_ID = f"SELECT {JOB_COLUMNS} FROM job WHERE id = ?"
 _SAME_WORK = f"""
-SELECT {JOB_COLUMNS} FROM job WHERE unique_name = ?1 AND (ended IS NULL
-  OR state IN ('succeeded', 'failed') AND ended + unique_for_ms > ?2) ORDER BY no DESC LIMIT 1
+SELECT {JOB_COLUMNS} FROM job WHERE unique_name = ?1 AND (ended IS NULL AND cancelling = 0
+  OR state IN ('succeeded', 'failed') AND ended + unique_for_ms > ?2) AND (key IS NULL
+    OR NOT EXISTS (SELECT 1 FROM job AS later WHERE later.key = job.key AND later.ended IS NULL
+      AND later.no > job.no) AND (ended IS NULL OR NOT EXISTS (SELECT 1 FROM job AS later
+      WHERE later.no > job.no AND later.key = job.key AND later.state IN ('succeeded', 'failed'))))
+ORDER BY no DESC LIMIT 1
 """
 _SUPERSEDE = """
 UPDATE job SET state = 'superseded', ended = ?2, due = NULL
 WHERE key = ?1 AND ended IS NULL AND begun = 0 RETURNING id
 """
 _PROMOTE = "UPDATE job SET state = 'queued', due = NULL WHERE state = 'scheduled' AND due <= ?"
-_FIRST = """
+_MAY_BEGIN = """
 SELECT no, begun FROM job AS waiting WHERE state = 'queued'
-  AND kind NOT IN (SELECT value FROM json_each(?)) AND (key IS NULL OR NOT EXISTS (
+  AND kind NOT IN (SELECT value FROM json_each(?1)) AND (key IS NULL OR NOT EXISTS (
     SELECT 1 FROM job AS other WHERE other.key = waiting.key AND other.ended IS NULL
       AND other.begun = 1 AND other.no <> waiting.no))
-ORDER BY priority, no LIMIT 1
+"""
+_FIRST = f"{_MAY_BEGIN} ORDER BY priority, no LIMIT 1"
+_OLDEST = f"{_MAY_BEGIN} AND priority = ?2 AND created <= ?3 ORDER BY no LIMIT 1"
+_HASTEN = """
+UPDATE job SET due = ?2 WHERE state = 'scheduled' AND due > ?2 AND kind = ?1 AND attempt > 0
 """
 _CLAIM = f"""
 UPDATE job SET state = 'running', worker = ?2, attempt = attempt + (begun = 0), begun = 1,
@@ -119,6 +130,7 @@ class SqliteJobStorage:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._batches = Batches(database)
+        self._claimed = 0
 
     async def enqueue(self, job: StoredJob, *, supersede: bool = False) -> Enqueued:
         """Add a job, or find the same work."""
@@ -128,14 +140,16 @@ class SqliteJobStorage:
         self, worker: str, limit: int, room: Mapping[str, int], now: datetime
     ) -> list[Claim]:
         """Take the first jobs that may begin."""
-        at = to_ms(now)
+        at, old = to_ms(now), to_ms(now - LONG_WAIT)
 
         def work(connection: apsw.Connection) -> list[Claim]:
             connection.execute(_PROMOTE, (at,))
             left, found = dict(room), list[Claim]()
             while len(found) < limit:
-                full = [kind for kind, count in left.items() if count <= 0]
-                first = fetch_one(connection, _FIRST, (json.dumps(full),))
+                full = json.dumps([kind for kind, count in left.items() if count <= 0])
+                self._claimed += 1
+                first = _oldest(connection, full, old) if self._claimed % FAIR_EVERY == 0 else None
+                first = first or fetch_one(connection, _FIRST, (full,))
                 if first is None:
                     break
                 number, begun = first
@@ -146,6 +160,15 @@ class SqliteJobStorage:
             return found
 
         return await self._batches.write(work)
+
+    async def hasten(self, latest: Mapping[str, datetime]) -> None:
+        """Bring attempts after the first forward."""
+
+        def work(connection: apsw.Connection) -> None:
+            for kind, due in latest.items():
+                connection.execute(_HASTEN, (kind, to_ms(due)))
+
+        await self._batches.write(work)
 
     async def extend(self, worker: str, now: datetime) -> frozenset[str]:
         """Return the worker's claims, which last as long as its process."""
@@ -304,6 +327,14 @@ class SqliteJobStorage:
             return job_of(rows[0]) if rows else None
 
         return await self._batches.write(work)
+
+
+def _oldest(connection: apsw.Connection, full: str, created: int) -> Sequence[Any] | None:
+    """Return which job that may begin has waited longest, of those made before a time."""
+    found = [
+        row for rank in RANKS.values() for row in fetch(connection, _OLDEST, (full, rank, created))
+    ]
+    return min(found, default=None)
 
 
 def _enqueue(connection: apsw.Connection, job: StoredJob, *, supersede: bool) -> Enqueued:
