@@ -55,4 +55,5 @@ def make_routes(paths: Paths, settings: Settings, local: LocalState) -> RoutesSe
             serves_http=bool(proxy.http), serves_https=bool(proxy.https), dns=bool(proxy.dns_hook)
         ),
         issued,
+        [Path(at) for at in (paths.config_dir, paths.data_dir, paths.state_dir, paths.run_dir)],
     )
