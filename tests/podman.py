@@ -26,12 +26,7 @@ import tomli_w
 
 from covey.engines.containers.host_limits import read_host_limits
 from covey.engines.containers.podman_config import write_podman_config
-from tests.podman_images import write_python_root, write_web_root
-
-WEB = "localhost/covey-test/web:latest"
-"""Busybox: a shell, and by default a server of /www on port 8080."""
-PYTHON = "docker.io/library/python:3.13-slim"
-"""Python (this machine's version) and pip on busybox."""
+from tests.images import PYTHON, WEB, image_tar
 
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT_S = 60
@@ -119,7 +114,7 @@ def new_podman(root: Path, tars: Path | None = None) -> Iterator[Podman]:
     assert shutil.which("podman"), "install podman (./dev setup)"
     podman = _prepare(root)
     try:
-        web, python = (_tar(tars or root, name) for name in ("web", "python"))
+        web, python = (image_tar(tars or root, name) for name in ("web", "python"))
         serve = 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
         podman.add_image(web, WEB, serve, "EXPOSE 8080", "WORKDIR /www")
         podman.add_image(python, PYTHON, 'CMD ["python3"]')
@@ -166,15 +161,6 @@ def _prepare(root: Path) -> Podman:
     }
     write_podman_config(root / "cli.conf", read_host_limits(), environ)
     return Podman(root, environ, subnet)
-
-
-def _tar(directory: Path, name: str) -> Path:
-    tar = directory / f"{name}.tar"
-    if not tar.exists():
-        unfinished = directory / f"{name}.{os.getpid()}"
-        {"web": write_web_root, "python": write_python_root}[name](unfinished)
-        unfinished.replace(tar)
-    return tar
 
 
 def _mounts(root: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,15 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.engines.containers.laboratories import (
-    DOCKER_SOCKET,
     Laboratory,
-    open_docker_laboratory,
+    RealEngine,
     open_laboratory,
+    open_real_engine,
 )
-from tests.podman import Podman
 
 OpenLaboratory = Callable[[], AbstractAsyncContextManager[Laboratory]]
-
+OpenRealEngine = Callable[[], AbstractAsyncContextManager[RealEngine]]
 
 _MOST_S = 60
 
@@ -45,12 +43,15 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "podman", *(["docker"] if DOCKER_SOCKET in os.environ else [])])
+@pytest.fixture(params=["memory", "podman", "docker"])
 def laboratory(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> OpenLaboratory:
     """Opens each engine in turn."""
-    podman: Podman | None = None
-    if request.param == "docker":
-        return lambda: open_docker_laboratory(os.environ[DOCKER_SOCKET], home, tmp_path)
-    if request.param == "podman":
-        podman = request.getfixturevalue("podman")
-    return lambda: open_laboratory(request.param, podman, home, tmp_path)
+    real = None if request.param == "memory" else request.getfixturevalue(request.param)
+    return lambda: open_laboratory(real, home, tmp_path)
+
+
+@pytest.fixture(params=["podman", "docker"])
+def real(request: pytest.FixtureRequest, home: Path) -> OpenRealEngine:
+    """Opens each real engine in turn."""
+    program = request.getfixturevalue(request.param)
+    return lambda: open_real_engine(program, home)

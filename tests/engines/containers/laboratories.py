@@ -1,4 +1,4 @@
-"""The two engines that the conformance suite runs against, each with a way to script an image."""
+"""The engines that the conformance suite runs against, each with a way to script an image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from covey.paths import Paths
 from covey.settings_hosting import AppsSettings
 from covey.testing.memory_container import Behaviour
 from covey.testing.memory_containers import MemoryContainers
-from tests.podman import WEB, Podman
+from tests.docker import Docker
+from tests.images import WEB
+from tests.podman import Podman
 
 NODE = {NODE_LABEL: "n1"}
-DOCKER_SOCKET = "COVEY_TEST_DOCKER"
-"""Names the socket of a Docker to be tried as well; everything with Covey's label is removed."""
 
 
 class Laboratory(Protocol):
@@ -71,30 +71,6 @@ class EngineLaboratory:
         return tag
 
 
-@asynccontextmanager
-async def open_docker_laboratory(
-    socket: str, home: Path, directory: Path
-) -> AsyncIterator[Laboratory]:
-    """Give a Docker that has the image WEB, and remove what was made in it."""
-    paths = Paths(*(str(home / name) for name in ("config", "data", "state", "run")))
-    engine = make_engine(AppsSettings(engine_socket=socket), paths)
-    try:
-        yield EngineLaboratory(directory, engine)
-    finally:
-        for container in await engine.list_containers({}):
-            await engine.remove(container.id)
-        for volume in await engine.list_volumes({}):
-            await engine.remove_volume(volume)
-        for network in await engine.list_networks({}):
-            if network not in {"bridge", "host", "none"}:
-                await engine.remove_network(network)
-        for image in await engine.list_images({}):
-            if WEB not in image.tags:
-                for reference in (*image.tags, image.id):
-                    await engine.remove_image(reference)
-        await engine.close()
-
-
 def _json(words: list[str]) -> str:
     quoted = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
     return "[" + ", ".join(f'"{word}"' for word in quoted) + "]"
@@ -113,31 +89,66 @@ def _script(behaviour: Behaviour) -> str:
     return "; ".join(lines)
 
 
-def make_podman_engine(
-    podman: Podman, home: Path, environ: Mapping[str, str] | None = None
-) -> ApiContainerEngine:
+def make_podman_engine(podman: Podman, home: Path) -> ApiContainerEngine:
     """Make an engine with its own home on the isolated Podman."""
+    return _make(AppsSettings(), home, podman.environ)
+
+
+def make_docker_engine(docker: Docker, home: Path) -> ApiContainerEngine:
+    """Make an engine with its own home on the isolated Docker."""
+    return _make(AppsSettings(engine_socket=docker.socket), home, docker.environ)
+
+
+def _make(settings: AppsSettings, home: Path, environ: Mapping[str, str]) -> ApiContainerEngine:
     paths = Paths(*(str(home / name) for name in ("config", "data", "state", "run")))
-    return make_engine(AppsSettings(), paths, {**os.environ, **podman.environ, **(environ or {})})
+    return make_engine(settings, paths, {**os.environ, **environ})
+
+
+@dataclass
+class RealEngine:
+    """Covey's engine on an isolated Podman or Docker, and that one's own program."""
+
+    engine: ApiContainerEngine
+    program: Podman | Docker
+
+    async def run(self, name: str, script: str, *, image: str = WEB, **options: object) -> str:
+        """Start a container of this node that runs a script, and return its id."""
+        spec = ContainerSpec(name, image, NODE, shell_command=script, **options)  # type: ignore[arg-type]
+        container = await self.engine.create(spec)
+        await self.engine.start(container)
+        return container
+
+    async def output(self, container: str) -> str:
+        """Follow what a container says to its end."""
+        chunks = [chunk.data async for chunk in self.engine.logs(container, follow=True)]
+        return b"".join(chunks).decode()
+
+
+@asynccontextmanager
+async def open_real_engine(program: Podman | Docker, home: Path) -> AsyncIterator[RealEngine]:
+    """Give Covey's engine on one of both."""
+    make = make_podman_engine if isinstance(program, Podman) else make_docker_engine
+    engine = make(program, home)  # type: ignore[arg-type]
+    try:
+        yield RealEngine(engine, program)
+    finally:
+        await engine.close()
 
 
 @asynccontextmanager
 async def open_laboratory(
-    kind: str, podman: Podman | None, home: Path, directory: Path
+    real: Podman | Docker | None, home: Path, directory: Path
 ) -> AsyncIterator[Laboratory]:
-    """Give one of both, and end what it made."""
-    if podman is None:
+    """Give a real engine or the one in memory, and end what it made."""
+    if real is None:
         lab = MemoryLaboratory(directory)
         try:
             yield lab
         finally:
             await lab.engine.end_all()
         return
-    engine = make_podman_engine(podman, home)
-    try:
-        yield EngineLaboratory(directory, engine)
-    finally:
-        await engine.close()
+    async with open_real_engine(real, home) as box:
+        yield EngineLaboratory(directory, box.engine)
 
 
 async def run(lab: Laboratory, name: str, image: str, **options: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from covey.apps.containers import BuildRequest, Log
@@ -19,8 +20,9 @@ _log = logging.getLogger(__name__)
 class Builds:
     """Runs builds and keeps the journal of them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
         self._journal = BuildJournal(directory)
+        self._environ = environ
         self._recovering = asyncio.Lock()
         self._recovered = False
         self._clearing: set[asyncio.Task[None]] = set()
@@ -43,7 +45,7 @@ class Builds:
             if engine == "podman":
                 image = await build_over_api(api, request, told, record.mark)
             else:
-                image = await build_by_program(api, request, told)
+                image = await build_by_program(api, request, told, self._environ)
         except BaseException:
             clearing = asyncio.create_task(self._clear(api, engine, record))
             self._clearing.add(clearing)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
-import os
-import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from covey.apps.containers import BuildRequest
@@ -16,18 +15,28 @@ from covey.engines.containers.build import Told, build_over_api
 from covey.engines.containers.container_documents import image_id
 from covey.engines.containers.context import read_context
 from covey.engines.containers.host_limits import find_program
+from covey.engines.process_end import end_process
 from covey.engines.program_output import OutputTooLongError, program_output
 from covey.errors import CoveyError, DeadlineExceededError
 
 _CHUNK = 64 << 10
-_END_S = 10.0
+_ANSWER_S = 10.0
+_END_S = 3.0
 _BUILDX_APART = 23
+_SECRET = "COVEY_BUILD_SECRET_"  # noqa: S105 - the prefix of a variable
+# Variables that the program itself, or the kernel that loads it, would obey.
+_ACT_ON_DOCKER = (
+    *("PATH", "HOME", "TMPDIR", "DOCKER_", "BUILDKIT_", "BUILDX_", "COMPOSE_", "XDG_", "SSL_"),
+    *("GODEBUG", "GOMAXPROCS", "GOTRACEBACK", "LD_", "OTEL_", _SECRET),
+)
 
 
-async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
+async def build_by_program(
+    api: Api, request: BuildRequest, told: Told, environ: Mapping[str, str]
+) -> str:
     """Build and return the image's id; without BuildKit there are no secrets."""
-    program = find_program("docker")
-    if program is None or not await _has_buildkit(program):
+    program = find_program("docker", environ)
+    if program is None or not await _has_buildkit(program, environ):
         if request.secrets:
             raise CoveyError(
                 "Build secrets need Docker's BuildKit, which is not on this machine.",
@@ -41,10 +50,12 @@ async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
         told.line("Docker's BuildKit takes no limits: this build may use all of the machine.")
     with tempfile.TemporaryDirectory(prefix="covey-build-") as directory:
         names = Path(directory) / "image"
-        words, environ = _command(api, request, context.dockerfile, names)
+        words, own = docker_command(request, context.dockerfile, names)
+        own["DOCKER_HOST"] = f"unix://{api.socket_path}"
+        base = {name: value for name, value in environ.items() if name != "DOCKER_CONTEXT"}
         try:
             async with asyncio.timeout(request.timeout_s):
-                code = await _run([program, *words], environ, context.packed(), told)
+                code = await _run([program, *words], {**base, **own}, context.packed(), told)
         except TimeoutError as error:
             raise DeadlineExceededError(
                 f"The build took longer than {request.timeout_s:.0f} s and was ended.",
@@ -55,12 +66,12 @@ async def build_by_program(api: Api, request: BuildRequest, told: Told) -> str:
         return image_id(names.read_text().strip())
 
 
-async def _has_buildkit(program: str) -> bool:
+async def _has_buildkit(program: str, environ: Mapping[str, str]) -> bool:
     """Tell whether it is in the program (before version 23) or beside it."""
     for words in (("buildx", "version"), ("version", "--format", "{{.Client.Version}}")):
         try:
             code, output = await program_output(
-                [program, *words], most_bytes=_CHUNK, timeout_s=_END_S
+                [program, *words], most_bytes=_CHUNK, timeout_s=_ANSWER_S, environ=environ
             )
         except (OSError, TimeoutError, OutputTooLongError):
             return False
@@ -72,25 +83,23 @@ async def _has_buildkit(program: str) -> bool:
     return False
 
 
-def _command(
-    api: Api, request: BuildRequest, dockerfile: str, names: Path
+def docker_command(
+    request: BuildRequest, dockerfile: str, names: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the words and the environment, which alone holds the values of secrets."""
-    environ = {
-        **os.environ,
-        "DOCKER_BUILDKIT": "1",
-        "BUILDKIT_PROGRESS": "plain",
-        "DOCKER_HOST": f"unix://{api.socket_path}",
-    }
-    environ.pop("DOCKER_CONTEXT", None)
+    """Return the words, and the environment, which process lists do not show, for the values."""
+    environ = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
     words = ["build", "--iidfile", str(names), "--tag", request.tag, "--file", dockerfile]
     for key, value in request.labels.items():
         words += ["--label", f"{key}={value}"]
     for name, value in request.args.items():
-        words += ["--build-arg", f"{name}={value}"]
+        if name.startswith(_ACT_ON_DOCKER):
+            words += ["--build-arg", f"{name}={value}"]
+        else:
+            words += ["--build-arg", name]
+            environ[name] = value
     for number, (name, value) in enumerate(request.secrets.items()):
-        words += ["--secret", f"id={name},env=COVEY_BUILD_SECRET_{number}"]
-        environ[f"COVEY_BUILD_SECRET_{number}"] = value
+        words += ["--secret", f"id={name},env={_SECRET}{number}"]
+        environ[f"{_SECRET}{number}"] = value
     if request.target is not None:
         words += ["--target", request.target]
     if not request.cache:
@@ -114,14 +123,15 @@ async def _run(
     assert process.stdout is not None  # noqa: S101
     sending = asyncio.create_task(_send(process.stdin, context))
     try:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while data := await process.stdout.read(_CHUNK):
-            told.feed(data.decode(errors="replace"))
+            told.feed(decoder.decode(data))
         told.end()
         return await process.wait()
     finally:
         sending.cancel()
         failed = (await asyncio.gather(sending, return_exceptions=True))[0]
-        await _end(process)
+        await end_process(process, _END_S, group=True)
         if isinstance(failed, CoveyError):
             raise failed
 
@@ -134,14 +144,3 @@ async def _send(pipe: asyncio.StreamWriter, context: AsyncIterator[bytes]) -> No
                 await pipe.drain()
         finally:
             pipe.close()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
-                await process.wait()

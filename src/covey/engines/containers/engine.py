@@ -279,5 +279,6 @@ def make_engine(
     run_dir = Path(os.path.realpath(paths.run_dir)) / "containers"
     state_dir = Path(paths.state_dir) / "containers"
     return ApiContainerEngine(
-        Access(settings, run_dir, state_dir / "tmp", environ), Builds(state_dir / "builds")
+        Access(settings, run_dir, state_dir / "tmp", environ),
+        Builds(state_dir / "builds", environ),
     )

@@ -16,12 +16,29 @@ def image_state(document: Mapping[str, Any]) -> ImageState:
     exposed = [name.split("/")[0] for name in config.get("ExposedPorts") or {}]
     return ImageState(
         id=image_id(document["Id"]),
-        tags=tuple(tag for tag in document.get("RepoTags") or () if tag != "<none>:<none>"),
+        tags=tuple(
+            whole_name(tag) for tag in document.get("RepoTags") or () if tag != "<none>:<none>"
+        ),
         labels=config.get("Labels") or {},
         created=moment(document.get("Created")) or datetime.fromtimestamp(0, UTC),
         size_bytes=document.get("Size") or 0,
         exposed_ports=tuple(sorted(int(port) for port in exposed if port.isdigit())),
     )
+
+
+def registry_of(name: str) -> str:
+    """Return the registry that an image's name means."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return first
+    return "docker.io"
+
+
+def whole_name(name: str) -> str:
+    """Return an image's name with its registry, which Docker leaves out where it is its own."""
+    if name.startswith(f"{registry_of(name)}/"):
+        return name
+    return f"docker.io/{name}" if "/" in name else f"docker.io/library/{name}"
 
 
 def split_tag(tag: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import msgspec
 from covey.apps.containers import ImageState, Log
 from covey.engines.containers.api import Api, RefusalError
 from covey.engines.containers.failures import doing, is_missing
-from covey.engines.containers.image_documents import image_state, split_tag
+from covey.engines.containers.image_documents import image_state, registry_of, split_tag
 from covey.errors import CoveyError
 
 
@@ -43,7 +43,7 @@ async def pull_image(api: Api, reference: str, log: Log, *, username: str, passw
     query = {"fromImage": reference} if "@" in reference else {"fromImage": name, "tag": tag}
     headers = {}
     if username or password:
-        account = {"username": username, "password": password, "serveraddress": _registry(name)}
+        account = {"username": username, "password": password, "serveraddress": registry_of(name)}
         encoded = base64.urlsafe_b64encode(msgspec.json.encode(account)).decode()
         headers["X-Registry-Auth"] = encoded
     with doing(f"fetch the image {reference}"):
@@ -75,13 +75,6 @@ def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return wanted.items() <= labels.items()
-
-
-def _registry(name: str) -> str:
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return first
-    return "docker.io"
 
 
 class _Line(msgspec.Struct):

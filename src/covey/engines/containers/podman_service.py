@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from covey.engines.containers.host_limits import HostLimits
 from covey.engines.containers.podman_config import write_podman_config
+from covey.engines.process_end import end_process
 from covey.errors import UnreachableError
 from covey.paths import SOCKET_PATH_LIMIT
 
@@ -79,7 +79,8 @@ class PodmanService:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
             self._keeping = None
-        for path in (Path(self.socket), self._log_file, self.settings):
+        litter = self._run_dir / "oom"
+        for path in (Path(self.socket), self._log_file, self.settings, litter):
             if path is not None:
                 path.unlink(missing_ok=True)
 
@@ -143,6 +144,7 @@ class PodmanService:
                 stdout=output,
                 stderr=output,
                 env=environ,
+                cwd=self._run_dir,  # the containers' monitors inherit it, and leave files in it
                 start_new_session=True,
                 preexec_fn=_end_with_parent(),
             )
@@ -151,7 +153,7 @@ class PodmanService:
         try:
             await process.wait()
         finally:
-            await _end(process)
+            await end_process(process, _END_S)
 
     def _said(self) -> str:
         try:
@@ -170,20 +172,6 @@ async def _answers(path: str) -> bool:
         return False
     writer.transport.abort()
     return True
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(_END_S):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -14,7 +14,7 @@ from covey.apps.containers import NODE_LABEL, ContainerEvent, OutputChunk
 from covey.engines.containers.api import Api, LostError, RefusalError
 from covey.engines.containers.failures import doing
 from covey.engines.containers.output import frames, stamped
-from covey.errors import UnreachableError
+from covey.errors import NotFoundError, UnreachableError
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -23,38 +23,69 @@ _ACTIONS = {"died": "die", "remove": "destroy"}
 Connect = Callable[[], Awaitable[Api]]
 
 
+class _Place:
+    """Where a reader of a log is: the time of its last chunk, and how many it was given of it."""
+
+    def __init__(self) -> None:
+        self.at: datetime | None = None
+        self._given = 0  # Podman tells whole seconds: many lines bear one time
+
+    def begin(self) -> Callable[[OutputChunk], bool]:
+        """Return what tells whether a chunk of an answer that begins here is new."""
+        before, known = self.at, self._given
+
+        def is_new(chunk: OutputChunk) -> bool:
+            nonlocal known
+            if before is not None and chunk.at is not None:
+                if chunk.at < before:
+                    return False
+                if chunk.at == before and known > 0:
+                    known -= 1
+                    return False
+            self._given = self._given + 1 if chunk.at == self.at else 1
+            self.at = chunk.at or self.at
+            return True
+
+        return is_new
+
+
 async def container_logs(
     connect: Connect, container: str, *, follow: bool, tail: int | None
 ) -> AsyncIterator[OutputChunk]:
-    """Yield a container's output; what was told already is left out after a reconnection."""
-    last: datetime | None = None
-    told = 0  # chunks of the time `last`: Podman tells whole seconds
+    """Yield a container's output; what was told already is left out after a reconnection.
+
+    What was followed is read once more at its end: engines lose what is written last, Docker when
+    the log is rotated faster than it reads.
+    """
+    place = _Place()
+    following = follow
     pause = _FIRST_PAUSE_S
     while True:
         query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True}
-        query |= {"follow": follow, "tail": "all" if tail is None or last is not None else tail}
-        if last is not None:
-            query["since"] = int(last.timestamp())
+        query["follow"] = following
+        query["tail"] = "all" if tail is None or place.at is not None else tail
+        if place.at is not None:
+            query["since"] = int(place.at.timestamp())
         try:
             api = await connect()
             with doing(f"read the output of the container {container}"):
                 async with api.open("GET", f"/containers/{container}/logs", query) as answer:
-                    again, known = last, told
+                    is_new = place.begin()
                     async for stream, data in frames(answer.body()):
                         chunk = stamped(stream, data)
-                        if again is not None and chunk.at is not None:
-                            if chunk.at < again:
-                                continue
-                            if chunk.at == again and known > 0:
-                                known -= 1
-                                continue
-                        told = told + 1 if chunk.at == last else 1
-                        last = chunk.at or last
-                        pause = _FIRST_PAUSE_S
-                        yield chunk
-            return
+                        if is_new(chunk):
+                            pause = _FIRST_PAUSE_S
+                            yield chunk
+            if not following:
+                return
+            following = False
+            continue
+        except NotFoundError:
+            if following == follow:
+                raise
+            return  # it was removed as soon as it had ended
         except UnreachableError as error:
-            if not follow or (last is None and not isinstance(error, LostError)):
+            if not follow or (place.at is None and not isinstance(error, LostError)):
                 raise
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)

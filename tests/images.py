@@ -12,6 +12,11 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+WEB = "localhost/covey-test/web:latest"
+"""Busybox: a shell, and by default a server of /www on port 8080."""
+PYTHON = "docker.io/library/python:3.13-slim"
+"""Python (this machine's version) and pip on busybox."""
+
 _BUSYBOX = "/bin/busybox"
 _WHEELS = Path("/usr/share/python-wheels")
 _DIRECTORIES = ("bin", "etc", "root", "tmp", "usr/bin", "usr/sbin", "var/tmp", "www")
@@ -21,6 +26,16 @@ _LEFT_OUT = {
 }  # fmt: skip
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\n"
+
+
+def image_tar(directory: Path, name: str) -> Path:
+    """Return the root file system `web` or `python` as a tar in `directory`, made if missing."""
+    tar = directory / f"{name}.tar"
+    if not tar.exists():
+        unfinished = directory / f"{name}.{os.getpid()}"
+        {"web": write_web_root, "python": write_python_root}[name](unfinished)
+        unfinished.replace(tar)
+    return tar
 
 
 def write_web_root(target: Path) -> None:
