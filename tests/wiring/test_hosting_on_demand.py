@@ -16,7 +16,7 @@ from covey.wiring.hosting_on_demand import HostingOnDemand
 from tests.fleet.token_store import MemoryUses
 
 OPERATIONS = packaged_operations()
-LIST, CREATE, OTHER = (OPERATIONS[name] for name in ("apps.list", "apps.create", "env.list"))
+LIST, CREATE = OPERATIONS["apps.list"], OPERATIONS["apps.create"]
 
 
 class Hosting:
@@ -59,7 +59,6 @@ def test_a_node_that_hosts_nothing_never_begins():
     async def run() -> None:
         hosting = node.hosting()
         await hosting.start()
-        await hosting.prepare(OTHER)
         assert hosting.begun is None
         await hosting.stop()
 

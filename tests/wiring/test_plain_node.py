@@ -1,4 +1,4 @@
-"""A node that hosts nothing loads nothing of what hosts: its memory is that of a plain node."""
+"""A node that hosts nothing and runs no commands has nothing of either in its memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ sys.exit(status)
 """
 PARTS = (
     *("covey.apps", "covey.jobs", "covey.wiring.hosting"),
+    *("covey.remote.exec", "covey.remote.files", "covey.remote.tunnels", "covey.wiring.remote"),
     "covey.engines.acme",
     "covey.engines.archives",
     "covey.engines.caddy",
@@ -35,7 +36,7 @@ LIBRARIES = (
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The modules of a daemon that ran from its start to its end, and was asked how it is."""
+    """The modules of a daemon that ran from its start to its end, and was asked a little."""
     found = tmp_path_factory.mktemp("plain") / "modules"
     with new_fleet() as fleet:
         node = fleet.node("freya")
@@ -45,6 +46,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             command, env=node.environment, stdout=subprocess.DEVNULL, text=True
         )
         eventually(lambda: node.run("status", expect=None).returncode == 0)
+        node.run("env", "set", "COLOUR=blue")
         assert node.stop() == 0
     return set(found.read_text().split("\n"))
 

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from covey.operations.context import Services, locked
+from covey.operations.context import Services
 from covey.operations.registry import Effect, Operation
 from covey.store.ports import LocalState
 from covey.surfaces.http.webhooks import Receipt
+from covey.wiring.part_on_demand import PartOnDemand
 
 if TYPE_CHECKING:
     from covey.apps.webhooks.reception import Reception
     from covey.wiring.hosting import NodeHosting
 
-_MODULES = ("covey.apps.", "covey.jobs.")
-"""Whose operations need it."""
+HOSTING_MODULES = ("covey.apps.", "covey.jobs.")
+"""Whose operations need it: those on apps, jobs, routes and webhooks."""
 _NAMESPACE, _USED = "hosting", "used"
 
 
-def is_of_hosting(operation: Operation) -> bool:
-    """Whether an operation is on apps, jobs, routes or webhooks."""
-    return operation.module.startswith(_MODULES)
-
-
 class HostingOnDemand:
-    """Makes and starts the hosting of a node when it is needed, once.
+    """The hosting of a node, and the `WebhookReceiver` that begins it.
 
     A node on which anything was ever changed by one of its operations starts it with itself from
-    then on, as does one whose settings ask for it (`always`). It implements `WebhookReceiver`.
+    then on, as does one whose settings ask for it (`always`).
     """
 
     def __init__(
@@ -40,33 +35,28 @@ class HostingOnDemand:
         *,
         always: bool,
     ) -> None:
-        self._make = make
+        self._part = PartOnDemand(make)
         self._services = services
         self._local = local
         self._always = always
-        self._beginning: asyncio.Task[None] | None = None
-        self._stopped = False
-        self.begun: NodeHosting | None = None
+
+    @property
+    def begun(self) -> NodeHosting | None:
         """What was started; None on a node that hosts nothing."""
+        return self._part.begun
 
     async def start(self) -> None:
         """Serve again what was served before."""
         if self._always or self._was_used():
-            await self._begin()
+            await self._part.begin()
 
     async def stop(self) -> None:
         """End it, and let it begin no more."""
-        self._stopped = True
-        if self._beginning is not None:
-            await asyncio.gather(self._beginning, return_exceptions=True)
-        if self.begun is not None:
-            await self.begun.stop()
+        await self._part.stop()
 
     async def prepare(self, operation: Operation) -> None:
         """Be there for an operation; raises `CoveyError` if that is not possible."""
-        if not is_of_hosting(operation):
-            return
-        await self._begin()
+        await self._part.begin()
         if operation.effect is not Effect.READ and not self._was_used():
             await self._local.put_local(_NAMESPACE, _USED, b"")
 
@@ -81,27 +71,8 @@ class HostingOnDemand:
     async def _reception(self) -> Reception:
         from covey.apps.webhooks.reception import Reception
 
-        await self._begin()
+        await self._part.begin()
         return self._services.get(Reception)
-
-    async def _begin(self) -> None:
-        if self.begun is not None:
-            return
-        if self._stopped:
-            raise locked()
-        if self._beginning is None or self._beginning.done():
-            self._beginning = asyncio.create_task(self._make_and_start(), name="hosting begins")
-        # A caller who gives up does not leave it half begun.
-        await asyncio.shield(self._beginning)
-
-    async def _make_and_start(self) -> None:
-        hosting = self._make()
-        try:
-            await hosting.start()
-        except BaseException:
-            await hosting.stop()
-            raise
-        self.begun = hosting
 
     def _was_used(self) -> bool:
         return self._local.get_local(_NAMESPACE, _USED) is not None

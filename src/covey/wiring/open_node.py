@@ -60,16 +60,17 @@ from covey.surfaces.peer.service import CALLS_PATH, MAX_FRAME_BYTES
 from covey.wiring.addresses import reachable_addresses
 from covey.wiring.app_node import AppNode
 from covey.wiring.database import OpenedDatabase
-from covey.wiring.hosting_on_demand import HostingOnDemand, is_of_hosting
+from covey.wiring.hosting_on_demand import HOSTING_MODULES, HostingOnDemand
 from covey.wiring.mesh import Mesh
 from covey.wiring.neighbourhood import make_gate, make_neighbourhood
 from covey.wiring.peer_port import RenewingDialer
-from covey.wiring.remote import remote_services
+from covey.wiring.remote_on_demand import REMOTE_MODULES, RemoteOnDemand
 from covey.wiring.seed import Seed, SeedFile
 from covey.wiring.tls import TlsContexts, TlsIdentity
 
 if TYPE_CHECKING:
     from covey.wiring.hosting import NodeHosting
+    from covey.wiring.remote import RemoteServices
 
 _MAINTAIN_EVERY_S = 3600.0
 _ANNOUNCE_AFTER_S = 5.0
@@ -161,7 +162,7 @@ class OpenNode:
                 always=bool(settings.apps.webhook_host),
             )
         )
-        self.remote = remote_services(frame.paths, settings, None if self.is_relay else self.env)
+        self.remote = RemoteOnDemand(self._make_remote, frame.paths)
         self.renderer = (
             None
             if self.is_relay
@@ -224,7 +225,7 @@ class OpenNode:
             await self._listen(app)
             await self.store.start()
             self._offer()
-            await self.remote.start(self._frame.services)
+            await self.remote.start()
             if self.hosting is not None:
                 await self.hosting.start()
             if self.renderer is not None:
@@ -254,7 +255,7 @@ class OpenNode:
         self._withdraw()
         if self.hosting is not None:
             await self.hosting.stop()
-        self.remote.stop(self._frame.services)
+        await self.remote.stop()
         if self.renderer is not None:
             await self.renderer.stop(locked=locked)
         for task in self._tasks:
@@ -307,6 +308,21 @@ class OpenNode:
             self._frame.audit,
         )
 
+    def _make_remote(self) -> RemoteServices:
+        from covey.wiring.remote import RemoteServices
+
+        env = None if self.is_relay else self.env
+        return RemoteServices(self._frame.paths, self._frame.settings, self._frame.services, env)
+
+    async def _prepare(self, operation: Operation) -> None:
+        """Have the part begin whose services an operation will ask for."""
+        if operation.module.startswith(REMOTE_MODULES):
+            await self.remote.prepare()
+        elif operation.module.startswith(HOSTING_MODULES):
+            if self.hosting is None:
+                raise _relay_refusal()
+            await self.hosting.prepare(operation)
+
     def own_addresses(self) -> list[str]:
         """Return where others reach this node."""
         return list(self._frame.settings.server.advertise) or self._lan_addresses()
@@ -338,7 +354,7 @@ class OpenNode:
         ]
         hosts = HostRecords(self.store.records) if self.hosts is None else self.hosts
         offered += [(HostRecords, hosts), (EnvExchange, EnvExchange(self.env, hosts))]
-        services.prepare_by(_refuse_hosting if self.hosting is None else self.hosting.prepare)
+        services.prepare_by(self._prepare)
         for kind, service in offered:
             if self.is_relay:
                 services.withdraw(kind, _relay_refusal)
@@ -466,11 +482,6 @@ def _relay_refusal() -> CoveyError:
         "This node is a relay: it stores the fleet's records and cannot read them.",
         hint="Run the command on a full member.",
     )
-
-
-async def _refuse_hosting(operation: Operation) -> None:
-    if is_of_hosting(operation):
-        raise _relay_refusal()
 
 
 def _address_of(name: tuple[str, int] | tuple[str, int, int, int]) -> str:

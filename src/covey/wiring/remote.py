@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covey.engines.accounts import SystemAccounts
+from covey.engines.disks import ThreadDisks
+from covey.engines.tcp import SystemTcp
 from covey.env.model import Kind
 from covey.env.service import EnvService
 from covey.errors import ConflictError, CoveyError, RefusedError
@@ -105,27 +107,13 @@ class ProcessesOnDemand:
             self._made.close()
 
 
-class NoRemoteServices:
-    """Stands for the services on Windows, where there are none yet."""
-
-    async def start(self, services: Services) -> None:
-        """Say why they are not there when they are asked for."""
-        self.stop(services)
-
-    def stop(self, services: Services) -> None:
-        """Say the same after the end."""
-        for kind in (Commands, Recordings, Files, Tunnels):
-            services.withdraw(kind, _not_on_windows)
-
-
 class RemoteServices:
-    """Commands and files, for as long as the node is unlocked."""
+    """Commands and files, for as long as the node is unlocked; on a relay `env` is None."""
 
-    def __init__(self, paths: Paths, settings: Settings, env: EnvService | None) -> None:
-        from covey.engines.accounts import SystemAccounts
-        from covey.engines.disks import ThreadDisks
-        from covey.engines.tcp import SystemTcp
-
+    def __init__(
+        self, paths: Paths, settings: Settings, services: Services, env: EnvService | None
+    ) -> None:
+        self._services = services
         state = Path(paths.state_dir)
         policy = settings.exec
         files = ExecFiles(state / "exec", state / "recordings", policy.keep_days)
@@ -150,22 +138,20 @@ class RemoteServices:
         self._files = Files(roots, self._disks, Partials(state / "transfers"))
         self._cleaning: asyncio.Task[None] | None = None
 
-    async def start(self, services: Services) -> None:
+    async def start(self) -> None:
         """Find what runs from before, and offer the services."""
         await self._commands.open()
-        services.provide(Commands, self._commands)
-        services.provide(Recordings, self._recordings)
-        services.provide(Tunnels, self._tunnels)
-        services.provide(Files, self._files)
+        self._services.provide(Commands, self._commands)
+        self._services.provide(Recordings, self._recordings)
+        self._services.provide(Tunnels, self._tunnels)
+        self._services.provide(Files, self._files)
         self._cleaning = asyncio.create_task(self._clean())
 
-    def stop(self, services: Services) -> None:
+    async def stop(self) -> None:
         """Take the services back; detached commands run on."""
-        services.withdraw(Commands)
-        services.withdraw(Recordings)
-        services.withdraw(Tunnels)
+        for kind in (Commands, Recordings, Tunnels, Files):
+            self._services.withdraw(kind)
         self._tunnels.close()
-        services.withdraw(Files)
         if self._cleaning is not None:
             self._cleaning.cancel()
         self._commands.close()
@@ -182,19 +168,3 @@ class RemoteServices:
             except CoveyError as error:
                 _log.warning("%s", error.message)
             await asyncio.sleep(_CLEAN_EVERY_S)
-
-
-def remote_services(
-    paths: Paths, settings: Settings, env: EnvService | None
-) -> RemoteServices | NoRemoteServices:
-    """Return what this system can offer; `env` is None on a relay."""
-    if sys.platform == "win32":
-        return NoRemoteServices()
-    return RemoteServices(paths, settings, env)
-
-
-def _not_on_windows() -> CoveyError:
-    return RefusedError(
-        "This machine runs Windows, where Covey runs no commands and shares no files.",
-        hint="Every other machine of the fleet can: name it with --host.",
-    )
