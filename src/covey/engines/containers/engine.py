@@ -27,10 +27,11 @@ from covey.engines.containers.builds import Builds
 from covey.engines.containers.commands import Command, create_command
 from covey.engines.containers.container_documents import container_state, to_create
 from covey.engines.containers.copying import copy_directory
+from covey.engines.containers.events import container_events
 from covey.engines.containers.failures import does_not_run, doing, is_missing
 from covey.engines.containers.host_limits import Facts
 from covey.engines.containers.image_documents import split_tag
-from covey.engines.containers.streams import container_events, container_logs
+from covey.engines.containers.logs import container_logs
 from covey.errors import ConflictError
 from covey.paths import Paths
 from covey.settings_hosting import AppsSettings
