@@ -29,7 +29,7 @@ PARTS = (
     "covey.engines.git",
 )
 LIBRARIES = (
-    *("aiodocker", "aiohttp", "cronsim", "pathspec", "pygit2", "rich", "tomli_w", "tzdata"),
+    *("aiohttp", "cronsim", "pathspec", "pygit2", "rich", "tomli_w", "tzdata"),
     *("sysconfig", "tarfile", "zipfile", "zoneinfo"),
 )
 
