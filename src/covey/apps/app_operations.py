@@ -25,7 +25,7 @@ from covey.apps.git_urls import (
     parse_git_url,
 )
 from covey.apps.model import Trigger
-from covey.apps.names import AppName, ProcessName
+from covey.apps.names import AppName, CommandName
 from covey.apps.results import (
     AppSummary,
     AppView,
@@ -142,12 +142,14 @@ async def set_settings(
 ) -> DeploymentView | None:
     """Set keys over those of the app file, and roll the change out if the app runs."""
     apps = ctx.service(Apps)
-    found = apps.here(app)
-    overrides = found.overrides
-    for item in settings:
-        key, _, value = item.partition("=")
-        overrides = override_text(overrides, key, value)
-    deployment = await apps.configure(found, overrides, ctx.caller.label)
+
+    def change(overrides: dict[str, object]) -> dict[str, object]:
+        for item in settings:
+            key, _, value = item.partition("=")
+            overrides = override_text(overrides, key, value)
+        return overrides
+
+    deployment = await apps.configure(apps.here(app), change, ctx.caller.label)
     return None if deployment is None else view_deployment(apps, deployment)
 
 
@@ -165,9 +167,9 @@ async def unset_setting(
 ) -> DeploymentView | None:
     """Let the app file's value of a key count again, and roll that out if the app runs."""
     apps = ctx.service(Apps)
-    found = apps.here(app)
-    overrides = without_override(found.overrides, key)
-    deployment = await apps.configure(found, overrides, ctx.caller.label)
+    deployment = await apps.configure(
+        apps.here(app), lambda overrides: without_override(overrides, key), ctx.caller.label
+    )
     return None if deployment is None else view_deployment(apps, deployment)
 
 
@@ -185,15 +187,18 @@ async def scale(
         list[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]*=\d{1,3}$(?!\n)")]],
         Meta(min_length=1, max_length=50, description="How many of each, as PROCESS=NUMBER."),
     ],
-) -> DeploymentView:
-    """Change how many containers the processes of an app have; no request fails meanwhile."""
+) -> DeploymentView | None:
+    """Change how many containers the processes of an app have; no request fails meanwhile.
+
+    Of an app that is stopped it is kept for its next start.
+    """
     apps = ctx.service(Apps)
     wanted = {}
     for item in replicas:
         process, _, count = item.partition("=")
         wanted[process] = int(count)
     deployment = await apps.scale(apps.here(app), wanted, ctx.caller.label)
-    return view_deployment(apps, deployment)
+    return None if deployment is None else view_deployment(apps, deployment)
 
 
 @operation(
@@ -267,7 +272,7 @@ async def destroy(
     *,
     volumes: Annotated[bool, Meta(description="Remove its volumes, with their data.")] = False,
 ) -> None:
-    """Remove an app with its containers, images and routes; its volumes stay unless asked."""
+    """Remove an app with its containers, images, routes and variables, but not its volumes."""
     apps = ctx.service(Apps)
     await apps.destroy(apps.here(app), volumes=volumes)
 
@@ -292,7 +297,7 @@ async def domains(ctx: Context, app: AppName) -> list[str]:
     http="POST /api/v1/apps/{app}/cron/{name}/run",
     examples=("apps run-job shop nightly-report",),
 )
-async def run_job(ctx: Context, app: AppName, name: ProcessName) -> str:
+async def run_job(ctx: Context, app: AppName, name: CommandName) -> str:
     """Run a scheduled command of an app now; the result is its job's id."""
     apps = ctx.service(Apps)
     job = await apps.run_scheduled(apps.here(app), name, ctx.caller.label)

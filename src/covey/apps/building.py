@@ -98,7 +98,9 @@ class Builder:
             )
             await note(deployment)
         root = self._work(deployment) / _SOURCE
-        found = await job.step("configure", lambda: self._configure(app, root, say), _Configured)
+        found = await job.step(
+            "configure", lambda: self._configure(app, deployment, root, say), _Configured
+        )
         job.progress(0.15, "building")
         release = await job.step(
             "build", lambda: self._make(app, deployment, found, root, say), Release
@@ -115,8 +117,13 @@ class Builder:
                 hint=f"Choose one of: covey apps releases {app.name}",
             )
         release = found.release
+        await self.require(app, found.number, release)
         config = effective(release.file, app.overrides).config
         config = msgspec.structs.replace(config, build=release.config.build)
+        return msgspec.structs.replace(release, config=config, port=config.port or release.port)
+
+    async def require(self, app: App, number: int, release: Release) -> None:
+        """Raise `NotFoundError` if what a deployment built is not kept any more."""
         image = release.built.image
         if image and await self._engine.image(image) is None:
             raise NotFoundError(
@@ -129,7 +136,6 @@ class Builder:
                 f"The files of deployment {number} of {app.name} are gone.",
                 hint="Deploy that version's source again.",
             )
-        return msgspec.structs.replace(release, config=config, port=config.port or release.port)
 
     async def link_site(self, app: str, number: int) -> None:
         """Let the link to the site in service lead to a deployment's files, in one step."""
@@ -169,8 +175,10 @@ class Builder:
             say(f"fetched {fetched.commit[:12]} {title}".rstrip())
         return _Fetched(source, fetched.commit, fetched.message)
 
-    async def _configure(self, app: App, root: Path, say: Masking) -> _Configured:
-        if not await asyncio.to_thread(root.is_dir):
+    async def _configure(
+        self, app: App, deployment: Deployment, root: Path, say: Masking
+    ) -> _Configured:
+        if isinstance(deployment.source, ImageSource):
             found = effective(AppFile(), app.overrides)
             return _Configured(AppFile(), found.config)
         prepared = await asyncio.to_thread(prepare, root, app.overrides)
@@ -222,7 +230,7 @@ class Builder:
         root: Path,
         say: Masking,
     ) -> BuildRequest:
-        variables = await self._environment.resolve(app, config.env)
+        variables = await self._environment.resolve(app, config)
         say.learn(variables.secrets)
         missing = [name for name in config.build.secrets if name not in variables.values]
         if missing:
@@ -282,8 +290,10 @@ class Builder:
             shutil.copytree(source, place, symlinks=True, ignore=leave_out)
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
+            # A copy of many files tells of each that failed: `(source, target, why)`.
+            first = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
             raise StorageError(
-                f"The site's files could not be kept: {error.strerror or error}.",
+                f"The site's files could not be kept: {first}.",
                 hint=f"Look after {place.parent}.",
             ) from error
 

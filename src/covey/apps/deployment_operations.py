@@ -98,7 +98,7 @@ async def releases(ctx: Context, app: AppName) -> list[DeploymentView]:
     """List the versions that an app can go back to, the newest first."""
     apps = ctx.service(Apps)
     found = apps.here(app)
-    return [view_deployment(apps, item) for item, _ in apps.deployments.releases(found.name)]
+    return [view_deployment(apps, item) for item in apps.releases(found)]
 
 
 @operation(
@@ -155,6 +155,9 @@ async def deployment_logs(
         raise ConflictError(f"Deployment {number} of {app} has no log.")
     async for line in apps.hosting.jobs.logs(job, after=after, follow=follow):
         yield line
+    if follow:
+        # Whoever has followed it asks next how it ended.
+        await apps.settle(app, number)
 
 
 @operation(

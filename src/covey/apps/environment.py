@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from covey.apps.config.model import AppConfig
 from covey.apps.model import App
 from covey.env.model import Kind
-from covey.env.scope import Level, Place
-from covey.env.service import EnvService
+from covey.env.scope import Level, Place, Scope
+from covey.env.service import EnvService, Removal
 from covey.errors import ConflictError, InvalidRequestError
 
 _REFERENCE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -34,13 +35,21 @@ class AppEnvironment:
         """Raise `InvalidRequestError` if the app's project or environment cannot be one."""
         self._env.place(app.project, app.environment, None)
 
-    async def resolve(self, app: App, file_env: Mapping[str, str]) -> AppVariables:
+    async def forget(self, app: str) -> None:
+        """Remove the variables that an app has of its own."""
+        scope = Scope.of_app(app)
+        names = [name for name, _ in self._env.records.in_scope(scope)]
+        if names:
+            await self._env.apply([Removal(scope, name) for name in names], "system")
+
+    async def resolve(self, app: App, config: AppConfig) -> AppVariables:
         """Return the variables of an app.
 
         Those of the whole fleet and of hosts are for people's shells: an app gets one of them only
         if its file refers to it, as `NAME = "${NAME}"`. Raises `ConflictError` for a variable
         without a value, `InvalidRequestError` for a reference to none.
         """
+        file_env = {**config.env, **(config.preview.env if app.preview is not None else {})}
         here = self._env.place(app.project, app.environment, None)
         place = Place(here.project, here.environment, here.host, app.name)
         layers = self._env.records.at(place)
@@ -63,10 +72,11 @@ class AppEnvironment:
             name: _expand(app, name, text, resolved.values) for name, text in file_env.items()
         }
         values |= {name: resolved.values[name] for name in given}
+        # Also those that it is not given by themselves: values may be made of other values.
         secrets = frozenset(
             resolved.values[name]
-            for name in given | (referred & layers.keys())
-            if layers[name][-1].stored.kind is Kind.SECRET
+            for name, stack in layers.items()
+            if name in resolved.values and stack[-1].stored.kind is Kind.SECRET
         )
         return AppVariables(values, secrets)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from covey.apps.containers import ContainerEngine, ContainerState, ContainerStatus
-from covey.errors import ConflictError, CoveyError
+from covey.errors import ConflictError, CoveyError, NotFoundError
 
 _LAST_LINES = 15
 
@@ -112,7 +112,7 @@ class HealthChecks:
                     hint=await self._advice(state, policy.check),
                 )
             rest = policy.limit_s - passed
-            await self._pause(container, min(policy.interval_s, rest))
+            await self.pause(container, min(policy.interval_s, rest))
 
     async def ask(self, state: ContainerState, policy: HealthPolicy) -> str | None:
         """Check a running container once: None if it is healthy, else why not."""
@@ -125,7 +125,7 @@ class HealthChecks:
             case CommandCheck(command):
                 return await self._command(state, command, policy.timeout_s)
             case AliveCheck(seconds):
-                await self._pause(state.id, seconds)
+                await self.pause(state.id, seconds)
                 await self._require_running(state.id)
                 return None
 
@@ -154,11 +154,16 @@ class HealthChecks:
             return f"the health command could not be run: {error.message}"
         return None if status == 0 else f"the health command ended with status {status}"
 
-    async def _pause(self, container: str, seconds: float) -> None:
+    async def pause(self, container: str, seconds: float) -> None:
         """Wait, but no longer than the container lives."""
+        until = asyncio.get_running_loop().time() + seconds
         ended = asyncio.ensure_future(self._engine.wait(container))
         try:
             await asyncio.wait([ended], timeout=seconds)
+            error = ended.exception() if ended.done() else None
+            if error is not None and not isinstance(error, NotFoundError):
+                # The engine does not tell; whoever asks again at once would not rest at all.
+                await asyncio.sleep(until - asyncio.get_running_loop().time())
         finally:
             ended.cancel()
             await asyncio.gather(ended, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from covey.apps.containers import (
 from covey.apps.model import App
 from covey.store.api import NodeId
 
-ONEOFF = "run-"
-"""The processes of containers that run one command begin so, with the run's id behind."""
+ONEOFF = "run."
+"""The processes of containers that run one command begin so, with the run's id behind.
+
+No process of an app file can have such a name.
+"""
 
 _SHORT = 6
 
@@ -43,9 +47,13 @@ class Naming:
         """The label of everything that this node makes."""
         return {NODE_LABEL: self.node}
 
+    def of_app(self, app: str) -> dict[str, str]:
+        """Return the labels of everything that belongs to an app."""
+        return {**self.own, APP_LABEL: app}
+
     def labels(self, app: str, number: int) -> dict[str, str]:
         """Return the labels of an image."""
-        return {**self.own, APP_LABEL: app, DEPLOYMENT_LABEL: str(number)}
+        return {**self.of_app(app), DEPLOYMENT_LABEL: str(number)}
 
     def container_labels(self, app: str, number: int, process: str, slot: int) -> dict[str, str]:
         """Return the labels of a container."""
@@ -67,12 +75,17 @@ class Naming:
         return name, int(number)
 
     def network(self, app: App) -> str:
-        """Return the network of the app's project and environment."""
-        return f"covey-{self.node[:_SHORT]}-{app.project}-{app.environment}"
+        """Return the network of the app's project and environment.
+
+        Both names may contain hyphens and dots: the digest tells `a-b` of `c` from `b` of `a-c`.
+        """
+        whole = f"{app.project}/{app.environment}"
+        digest = hashlib.blake2b(whole.encode(), digest_size=3).hexdigest()
+        return f"covey-{self.node[:_SHORT]}-{app.project}-{app.environment}-{digest}"
 
     def volume(self, app: str, name: str) -> str:
-        """Return the name of an app's volume."""
-        return f"covey-{self.node[:_SHORT]}-{app}-{name}"
+        """Return the name of an app's volume; neither name can contain a dot."""
+        return f"covey-{self.node[:_SHORT]}-{app}.{name}"
 
 
 def read_labels(labels: Mapping[str, str]) -> Labelled | None:
@@ -86,6 +99,21 @@ def read_labels(labels: Mapping[str, str]) -> Labelled | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def is_replica(labels: Mapping[str, str]) -> bool:
+    """Whether a container runs a process of a deployment.
+
+    One-off containers do not, nor do those that people make of an app's image by hand: they have
+    the image's labels, and no process.
+    """
+    process = labels.get(PROCESS_LABEL, "")
+    return process != "" and not process.startswith(ONEOFF)
+
+
+def release_process(number: int) -> str:
+    """Return the process under which a deployment's release command runs."""
+    return f"{ONEOFF}release-{number}"
 
 
 def pool_of(app: str) -> str:

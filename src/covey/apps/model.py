@@ -102,8 +102,9 @@ class Release(msgspec.Struct, frozen=True):
 class Deployment(msgspec.Struct, frozen=True):
     """One attempt to bring a version of an app into service; `number` counts per app.
 
-    `release` is known once it was built; `of` is the deployment whose release is run again,
-    `replaces` the one that served when this one began.
+    `release` is known once it was built and is begun to run; `of` is the deployment whose release
+    is run again, `replaces` the one that served when this one began. `resting` says that the app
+    was stopped then. `undoing` is how it will have ended once what it did is undone.
     """
 
     app: str
@@ -115,6 +116,8 @@ class Deployment(msgspec.Struct, frozen=True):
     source: Source | None = None
     of: int | None = None
     replaces: int | None = None
+    resting: bool = False
+    undoing: DeploymentState | None = None
     job: str = ""
     origin: Origin | None = None
     commit: str = ""

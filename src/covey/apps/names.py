@@ -18,8 +18,15 @@ AppName = Annotated[
 ProcessName = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?(?!\n)$",
+        pattern=r"^[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?(?!\n)$",
         description="A process of the app, such as web or worker.",
+    ),
+]
+CommandName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?(?!\n)$",
+        description="A scheduled command of the app, such as nightly-report.",
     ),
 ]
 

@@ -7,6 +7,7 @@ import codecs
 from collections.abc import AsyncIterator, Callable
 
 from covey.apps.containers import ContainerEngine, ContainerSpec, ContainerStatus, OutputChunk
+from covey.apps.own_containers import find_own
 from covey.errors import DeadlineExceededError
 
 
@@ -18,18 +19,17 @@ async def run_to_end(
     limit_s: float,
     grace_s: float = 10.0,
 ) -> int:
-    """Run a container, pass its lines on, remove it, and return its exit status.
+    """Run a container, pass its lines on, and return its exit status.
 
-    If a container of that name is there, of a run that was broken off, that one is waited for: a
-    command never runs twice. Raises `DeadlineExceededError` after `limit_s`.
+    A container of that name, of a run that was broken off, is waited for, or has ended: a command
+    never runs twice. Whoever has recorded the status, or has no use for it, removes the container.
+    Raises `DeadlineExceededError` after `limit_s`.
     """
-    state = await engine.inspect(spec.name)
-    if state is not None and state.status is ContainerStatus.CREATED:
-        await engine.start(state.id)
+    state = await find_own(engine, spec)
     identifier = state.id if state is not None else await engine.create(spec)
+    if state is None or state.status is ContainerStatus.CREATED:
+        await engine.start(identifier)
     try:
-        if state is None:
-            await engine.start(identifier)
         async with asyncio.timeout(limit_s):
             async for line in lines_of(engine.logs(identifier, follow=True)):
                 say(line)
@@ -40,11 +40,6 @@ async def run_to_end(
             f"The command took longer than {limit_s:g} s and was ended.",
             hint="Give it more time, or let it do less.",
         ) from None
-    finally:
-        # A daemon that is being stopped leaves it, to be found again.
-        task = asyncio.current_task()
-        if task is None or not task.cancelling():
-            await engine.remove(identifier)
 
 
 async def lines_of(chunks: AsyncIterator[OutputChunk]) -> AsyncIterator[str]:

@@ -19,6 +19,7 @@ from covey.apps.routing.model import (
     Redirect,
     Route,
     RouteRules,
+    TlsMode,
 )
 from covey.apps.routing.model import Target as RouteTarget
 
@@ -121,7 +122,7 @@ def domains_of(here: Here, app: App, config: AppConfig) -> tuple[Domain, ...]:
 def plan_routes(here: Here, app: App, release: Release) -> tuple[Route, ...]:
     """Plan the routes of an app: to its pool or files, to its page while it rests, elsewhere."""
     config = release.config
-    if WEB in config.processes and config.replicas(WEB) == 0 and not release.built.static:
+    if config.replicas(WEB) == 0 and not release.built.static:
         return ()
     rules = config.proxy
     common = RouteRules(
@@ -133,8 +134,9 @@ def plan_routes(here: Here, app: App, release: Release) -> tuple[Route, ...]:
         headers=dict(rules.headers),
     )
     domains = domains_of(here, app, config)
-    canonical = next((domain.host for domain in domains if domain.canonical), None)
+    canonical = next((domain for domain in domains if domain.canonical), None)
     found: list[Route] = []
+    moving: set[str] = set()
     for domain in domains:
         route_rules = RouteRules(
             tls=domain.tls,
@@ -145,9 +147,11 @@ def plan_routes(here: Here, app: App, release: Release) -> tuple[Route, ...]:
             response_timeout_s=common.response_timeout_s,
             headers=common.headers,
         )
-        for moved in rules.redirects:
+        # A name may be listed with several paths; what moved on it has moved once.
+        for moved in () if domain.host in moving else rules.redirects:
             target = Redirect(moved.target, permanent=moved.permanent)
             found.append(Route((domain.host,), target, moved.source, rules=route_rules))
+        moving.add(domain.host)
         found.append(
             Route(
                 (domain.host,),
@@ -161,12 +165,13 @@ def plan_routes(here: Here, app: App, release: Release) -> tuple[Route, ...]:
 
 
 def _target(
-    here: Here, app: App, release: Release, domain: Domain, canonical: str | None
+    here: Here, app: App, release: Release, domain: Domain, canonical: Domain | None
 ) -> RouteTarget:
     if domain.redirect_to is not None:
         return Redirect(domain.redirect_to)
-    if canonical is not None and domain.host != canonical:
-        return Redirect(f"https://{canonical}")
+    if canonical is not None and domain.host != canonical.host:
+        scheme = "http" if canonical.tls is TlsMode.OFF else "https"
+        return Redirect(f"{scheme}://{canonical.host}")
     if app.maintenance:
         return Answer(503, page("Down for maintenance", "Please come back in a little while."))
     if app.stopped:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from covey.apps.containers import ContainerSpec, ContainerState, ContainerStatus
-from covey.apps.deploy import DeployJobs, Hosting
-from covey.apps.layout import ONEOFF, owner_of, read_labels
-from covey.apps.model import App, Deployment, Running
-from covey.apps.plan import Given, plan_release
-from covey.apps.rollout import Side
-from covey.errors import CoveyError, NotFoundError, UnreachableError
-from covey.jobs.model import Job
+from covey.apps.hosting import Hosting
+from covey.apps.layout import is_replica, owner_of
+from covey.apps.model import App, Running
+from covey.apps.own_containers import find_own
+from covey.apps.plan import plan_routes
+from covey.apps.retirement import Retirements
+from covey.apps.sides import plan_side
+from covey.apps.withdrawal import Withdrawals
+from covey.errors import ConflictError, CoveyError, UnreachableError
 
 _EVERY_S = 60.0
 _FIRST_WAIT_S = 1.0
@@ -39,9 +42,12 @@ class _Backoff:
 class Reconciler:
     """Sees to it that what should run does; wakes each minute and when a container ends."""
 
-    def __init__(self, hosting: Hosting, jobs: DeployJobs) -> None:
+    def __init__(
+        self, hosting: Hosting, retirements: Retirements, withdrawals: Withdrawals
+    ) -> None:
         self._hosting = hosting
-        self._deploy_jobs = jobs
+        self._retirements = retirements
+        self._withdrawals = withdrawals
         self._backoffs: dict[str, _Backoff] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,16 +74,21 @@ class Reconciler:
     async def _follow(self) -> None:
         while True:
             self._wake.clear()
-            if self._has_work():
-                self._listen()
-                try:
+            rest: float | None = _EVERY_S
+            try:
+                if self._has_work():
+                    self._listen()
                     await self.run()
-                except UnreachableError as error:
-                    _log.warning("apps cannot be looked after now: %s", error)
-                except CoveyError as error:
-                    _log.error("apps could not be looked after: %s", error)
+                rest = self._rest()
+            except UnreachableError as error:
+                _log.warning("apps cannot be looked after now: %s", error)
+            except CoveyError as error:
+                _log.error("apps could not be looked after: %s", error)
+            except Exception:  # noqa: BLE001 - logged whole
+                # One mistake must not leave all apps alone.
+                _log.exception("apps could not be looked after")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._rest()):
+                async with asyncio.timeout(rest):
                     await self._wake.wait()
 
     def _has_work(self) -> bool:
@@ -86,6 +97,7 @@ class Reconciler:
             deployments.all_running()
             or deployments.unfinished()
             or deployments.retiring()
+            or deployments.unswept()
             or self._hosting.records.on(self._hosting.here.naming.node)
         )
 
@@ -108,85 +120,85 @@ class Reconciler:
                         self._wake.set()
             except CoveyError as error:
                 _log.info("events of containers stopped: %s", error)
+            except Exception:  # noqa: BLE001 - logged whole
+                _log.exception("events of containers stopped")
             await asyncio.sleep(_EVERY_S)
 
     async def run(self) -> None:
-        """Compare once, and act."""
+        """Compare once, and act. What goes wrong with one app does not concern the others."""
         hosting = self._hosting
         for item in hosting.deployments.unfinished():
-            await self._settle(item)
-        for retiring, number in hosting.deployments.retiring():
-            await self._deploy_jobs.enqueue_retirement(retiring, number)
-        under_way = {item.app for item in hosting.deployments.unfinished()}
-        for name, running in hosting.deployments.all_running().items():
-            app = hosting.records.find(name)
-            if app is None or app.stopped or name in under_way or hosting.lock(name).locked():
-                continue
-            async with hosting.lock(name):
-                try:
-                    await self._look_after(app, running)
-                except UnreachableError:
-                    raise
-                except CoveyError as error:
-                    _log.warning("%s: %s", name, error)
+            with _told(item.app):
+                await self._withdrawals.settle(item.app, item.number)
+        self._retirements.resume()
+        for name in hosting.deployments.all_running():
+            if not hosting.lock(name).locked():
+                async with hosting.lock(name):
+                    with _told(name):
+                        await self._look_after(name)
         await hosting.sweep.run()
+        if hosting.deployments.unswept():
+            await hosting.deployments.set_unswept(unswept=False)
+        now = asyncio.get_running_loop().time()
+        self._backoffs = {
+            name: item
+            for name, item in self._backoffs.items()
+            if now - item.started <= _LONGEST_WAIT_S + _STEADY_S
+        }
 
-    async def _settle(self, deployment: Deployment) -> None:
-        job = self._job(deployment)
-        if job is not None and not job.state.ended:
-            return
-        if not deployment.job:
-            reason = "The daemon ended before it could begin."
-        elif job is None or job.failure is None:
-            reason = "Its job ended without a result."
-        else:
-            reason = job.failure.message
-        await self._deploy_jobs.settle(deployment, reason)
-
-    def _job(self, deployment: Deployment) -> Job | None:
-        if deployment.job:
-            with contextlib.suppress(NotFoundError):
-                return self._hosting.jobs.get(deployment.job)
-        # Killed between the enqueueing of the job and the note of its id.
-        for job in self._hosting.jobs.find(subject=owner_of(deployment.app)):
-            if not job.state.ended and job.title.endswith(f"(deployment {deployment.number})"):
-                return job
-        return None
-
-    async def _look_after(self, app: App, running: Running) -> None:
+    async def _look_after(self, name: str) -> None:
+        """Bring an app to what it should be, unless a deployment is exchanging its versions."""
         hosting = self._hosting
-        deployment = hosting.deployments.get(app.name, running.number)
-        if running.release.built.static:
-            given = Given(app, deployment, running.release, {})
-            plan = plan_release(hosting.here, given)
-            await hosting.routes.put(owner_of(app.name), plan.routes)
+        app, running = hosting.records.find(name), hosting.deployments.running(name)
+        if app is None or running is None or self._is_exchanged(name):
             return
-        variables = await hosting.environment.resolve(app, running.release.config.env)
-        given = Given(app, deployment, running.release, variables.values)
-        side = Side(app.name, running.number, plan_release(hosting.here, given))
-        labels = hosting.here.naming.labels(app.name, running.number)
-        actual = {state.name: state for state in await hosting.engine.list_containers(labels)}
+        if app.stopped:
+            await self._keep_stopped(app, running)
+            return
+        deployment = hosting.deployments.get(name, running.number)
+        side = await plan_side(hosting, app, deployment, running.release)
         await hosting.rollout.prepare(side.plan)
         for item in side.plan.containers:
-            await self._keep_up(item.spec, actual.get(item.spec.name))
+            await self._keep_up(item.spec, complete=side.complete)
+        await hosting.routes.put(owner_of(name), side.plan.routes)
         await hosting.rollout.point_to(side)
-        await hosting.routes.put(owner_of(app.name), side.plan.routes)
 
-    async def _keep_up(self, spec: ContainerSpec, state: ContainerState | None) -> None:
+    def _is_exchanged(self, app: str) -> bool:
+        """Whether a deployment has begun to run its version: it looks after both versions."""
+        unfinished = self._hosting.deployments.unfinished()
+        return any(item.app == app and item.release is not None for item in unfinished)
+
+    async def _keep_stopped(self, app: App, running: Running) -> None:
+        """End what a stop that was broken off has left."""
+        hosting = self._hosting
+        routes = plan_routes(hosting.here, app, running.release)
+        await hosting.routes.put(owner_of(app.name), routes)
+        labels = hosting.here.naming.labels(app.name, running.number)
+        if any(is_replica(one.labels) for one in await hosting.engine.list_containers(labels)):
+            await self._retirements.begin(app.name, running.number)
+
+    async def _keep_up(self, spec: ContainerSpec, *, complete: bool) -> None:
         """Start one container that should run and does not, unless it is too soon."""
         name = spec.name
+        state = await find_own(self._hosting.engine, spec)
         now = asyncio.get_running_loop().time()
-        backoff = self._backoffs.setdefault(name, _Backoff())
+        backoff = self._backoffs.get(name, _Backoff())
         if state is not None and state.status is ContainerStatus.RUNNING:
-            if now - backoff.started > _STEADY_S:
+            if now - backoff.started > max(_STEADY_S, backoff.wait_s):
                 self._backoffs.pop(name, None)
             return
+        if state is None and not complete:
+            raise ConflictError(
+                f"{name} is gone, and cannot be made again: not all its variables have values.",
+                hint="See which: covey env doctor",
+            )
         if now < backoff.not_before:
             return
         first = backoff.wait_s == 0.0
         backoff.wait_s = _FIRST_WAIT_S if first else min(2 * backoff.wait_s, _LONGEST_WAIT_S)
         backoff.not_before = now + backoff.wait_s
         backoff.started = now
+        self._backoffs[name] = backoff
         _log.warning("%s does not run%s; starting it", name, _why(state))
         if state is None:
             identifier = await self._hosting.engine.create(spec)
@@ -195,12 +207,22 @@ class Reconciler:
         await self._hosting.engine.start(identifier)
 
 
+@contextlib.contextmanager
+def _told(app: str) -> Iterator[None]:
+    """Log what goes wrong with an app; an engine that is away concerns all."""
+    try:
+        yield
+    except UnreachableError:
+        raise
+    except CoveyError as error:
+        _log.warning("%s: %s", app, error)
+    except Exception:  # noqa: BLE001 - logged whole
+        _log.exception("%s could not be looked after", app)
+
+
 def _why(state: ContainerState | None) -> str:
     if state is None:
         return " (it is gone)"
-    found = read_labels(state.labels)
-    if found is not None and found.process.startswith(ONEOFF):
-        return ""
     if state.out_of_memory:
         return " (out of memory)"
     return "" if state.exit_code is None else f" (status {state.exit_code})"

@@ -97,7 +97,7 @@ def state_of(apps: Apps, app: App) -> str:
     """Return the word for what an app does; of another machine's app only what the fleet knows."""
     if app.host != apps.node:
         return "stopped" if app.stopped else "elsewhere"
-    latest = next(iter(apps.deployments.of(app.name)), None)
+    latest = apps.deployments.latest(app.name)
     running = apps.deployments.running(app.name)
     if latest is not None and not latest.state.ended:
         return "deploying"

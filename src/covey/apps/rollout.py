@@ -1,13 +1,15 @@
 """One version of an app taking the place of another: started beside it, checked, switched, drained.
 
-Each method can be repeated after a crash: it finds what its earlier run left and goes on.
+Each method can be repeated after a crash: it finds what its earlier run left and goes on. One-off
+containers (release commands, scheduled ones, people's) end by themselves, whatever version serves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from covey.apps.config.model import WEB, Strategy
 from covey.apps.containers import (
@@ -18,21 +20,28 @@ from covey.apps.containers import (
     ContainerStatus,
 )
 from covey.apps.health import HealthChecks, UnhealthyError
-from covey.apps.layout import Naming, owner_of, pool_of
+from covey.apps.layout import Naming, is_replica, owner_of, pool_of, release_process
+from covey.apps.own_containers import find_own
 from covey.apps.plan import ContainerPlan, ReleasePlan
 from covey.apps.routing.api import Routes
-from covey.errors import ConflictError
+from covey.errors import ConflictError, UnreachableError
+
+_SHORTEST_PAUSE_S = 0.5
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A deployment of an app and what it is made of."""
+    """A deployment of an app and what it is made of.
+
+    One that is not `complete` lacks its variables: no container can be made of it.
+    """
 
     app: str
     number: int
     plan: ReleasePlan
+    complete: bool = True
 
 
 class Rollout:
@@ -58,7 +67,7 @@ class Rollout:
         if new.plan.strategy is Strategy.RECREATE and old is not None:
             say(f"stopping deployment {old.number} first (strategy recreate)")
             await self._routes.switch(pool_of(new.app), ())
-            await self._stop_all(old)
+            await self._stop(await self._states(old.app, old.number), old.plan.grace_s)
         if new.plan.strategy is Strategy.ROLLING:
             before = await self._addresses(old)
             fresh: list[str] = []
@@ -68,14 +77,14 @@ class Rollout:
                 if before and old is not None:
                     mixed = [*fresh, *before[len(fresh) : len(web)]]
                     await self._routes.switch(pool_of(new.app), mixed)
-            await asyncio.gather(*(self._bring_up(item, say) for item in others))
+            await _together(self._bring_up(item, say) for item in others)
         else:
-            await asyncio.gather(*(self._bring_up(item, say) for item in (*others, *web)))
+            await _together(self._bring_up(item, say) for item in (*others, *web))
 
     async def switch(self, new: Side, say: Say) -> None:
         """Send requests to `new`, once all its containers still run."""
         for item in new.plan.containers:
-            state = await self._engine.inspect(item.spec.name)
+            state = await find_own(self._engine, item.spec)
             if state is None or state.status is not ContainerStatus.RUNNING:
                 await self._bring_up(item, say)
         await self.point_to(new)
@@ -92,34 +101,25 @@ class Rollout:
         if addresses and tuple(addresses) != self._routes.addresses(pool_of(side.app)):
             await self._routes.switch(pool_of(side.app), addresses)
 
+    async def takes_requests(self, app: str, number: int) -> bool:
+        """Whether the app's pool leads to a container of a deployment."""
+        found = _published(await self._states(app, number))
+        return not set(found).isdisjoint(self._routes.addresses(pool_of(app)))
+
     async def watch(self, new: Side, seconds: float) -> None:
         """Watch a version that serves; raises `UnhealthyError` if it dies or turns unhealthy."""
-        if seconds <= 0 or not new.plan.containers:
-            return
-        watching = [
-            asyncio.create_task(self._watch_one(item, seconds)) for item in new.plan.containers
-        ]
-        try:
-            await asyncio.gather(*watching)
-        finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+        if seconds > 0:
+            await _together(self._watch_one(item, seconds) for item in new.plan.containers)
 
     async def retire(self, old: Side, say: Say) -> None:
         """Let a version that gets no new requests finish those it has, then stop and remove it."""
         states = await self._states(old.app, old.number)
-        addresses = [
-            f"{host}:{port}"
-            for state in states
-            if state.labels.get(PROCESS_LABEL) == WEB
-            for host, port in state.ports.values()
-        ]
-        workers = [state for state in states if state.labels.get(PROCESS_LABEL) != WEB]
-        await asyncio.gather(*(self._engine.stop(s.id, old.plan.grace_s) for s in workers))
+        addresses = _published(states)
+        workers = [state for state in states if state.labels[PROCESS_LABEL] != WEB]
+        await self._stop(workers, old.plan.grace_s)
         if addresses and not await self._routes.drain(addresses, old.plan.drain_s):
             say(f"requests were still under way after {old.plan.drain_s:g} s; ending them")
-        await asyncio.gather(*(self._engine.stop(s.id, old.plan.grace_s) for s in states))
+        await self._stop(states, old.plan.grace_s)
         for state in states:
             await self._engine.remove(state.id)
 
@@ -127,26 +127,34 @@ class Rollout:
         """Bring a version that was replaced, wholly or in part, back into service."""
         await self.prepare(old.plan)
         for item in old.plan.containers:
-            state = await self._engine.inspect(item.spec.name)
-            if state is None:
+            state = await find_own(self._engine, item.spec)
+            if state is not None and state.status is not ContainerStatus.RUNNING:
+                await self._engine.start(state.id)
+            elif state is None and old.complete:
                 identifier = await self._engine.create(item.spec)
                 await self._engine.start(identifier)
-            elif state.status is not ContainerStatus.RUNNING:
-                await self._engine.start(state.id)
         await self.point_to(old)
         await self._routes.put(owner_of(old.app), old.plan.routes)
         say(f"deployment {old.number} serves again")
 
     async def end(self, app: str, number: int, grace_s: float) -> None:
         """Stop and remove the containers of a version that gets no requests any more."""
-        states = await self._states(app, number)
-        await asyncio.gather(*(self._engine.stop(state.id, grace_s) for state in states))
+        await self._stop(await self._states(app, number), grace_s)
         await self.remove(app, number)
 
     async def remove(self, app: str, number: int) -> None:
-        """Remove all containers of a deployment."""
-        for state in await self._states(app, number):
-            await self._engine.remove(state.id)
+        """Remove all containers of a deployment, and that of its release command."""
+        labels = self._naming.labels(app, number)
+        for state in await self._engine.list_containers(labels):
+            process = state.labels.get(PROCESS_LABEL)
+            if process == release_process(number) or is_replica(state.labels):
+                await self._engine.remove(state.id)
+
+    async def remove_all(self, app: str) -> None:
+        """Remove every container of an app, one-off ones too."""
+        for state in await self._engine.list_containers(self._naming.of_app(app)):
+            if PROCESS_LABEL in state.labels:
+                await self._engine.remove(state.id)
 
     async def prepare(self, plan: ReleasePlan) -> None:
         """Make the network and the volumes of a release."""
@@ -157,7 +165,7 @@ class Rollout:
 
     async def _bring_up(self, item: ContainerPlan, say: Say) -> ContainerState:
         name = f"{item.process}.{item.slot}"
-        state = await self._engine.inspect(item.spec.name)
+        state = await find_own(self._engine, item.spec)
         if state is None or state.status is not ContainerStatus.RUNNING:
             if state is not None:
                 await self._engine.remove(state.id)
@@ -171,36 +179,35 @@ class Rollout:
         return healthy
 
     async def _watch_one(self, item: ContainerPlan, seconds: float) -> None:
-        ended = asyncio.ensure_future(self._engine.wait(item.spec.name))
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        try:
-            while (rest := until - loop.time()) > 0:
-                await asyncio.wait([ended], timeout=min(rest, max(item.policy.interval_s, 0.5)))
+        pause = max(item.policy.interval_s, _SHORTEST_PAUSE_S)
+        while (rest := until - loop.time()) > 0:
+            await self._health.pause(item.spec.name, min(rest, pause))
+            try:
                 state = await self._engine.inspect(item.spec.name)
-                if ended.done() or state is None or state.status is not ContainerStatus.RUNNING:
-                    lines = await self._health.last_lines(item.spec.name)
-                    raise UnhealthyError(
-                        f"{item.process}.{item.slot} ended within {seconds:g} s of the switch.",
-                        hint="\n  ".join(["Its last output:", *lines]) if lines else None,
-                    )
-                if item.process != WEB:
-                    continue
+            except UnreachableError:
+                # An engine that is away says nothing about the app.
+                continue
+            if state is None or state.status is not ContainerStatus.RUNNING:
+                lines = await self._health.last_lines(item.spec.name)
+                raise UnhealthyError(
+                    f"{item.process}.{item.slot} ended within {seconds:g} s of the switch.",
+                    hint="\n  ".join(["Its last output:", *lines]) if lines else None,
+                )
+            if item.process != WEB:
+                continue
+            reason = await self._health.ask(state, item.policy)
+            if reason is not None:
+                # One slow answer under load is no reason to go back.
                 reason = await self._health.ask(state, item.policy)
-                if reason is not None:
-                    # One slow answer under load is no reason to go back.
-                    reason = await self._health.ask(state, item.policy)
-                if reason is not None:
-                    raise UnhealthyError(
-                        f"{item.process}.{item.slot} turned unhealthy after the switch: {reason}."
-                    )
-        finally:
-            ended.cancel()
-            await asyncio.gather(ended, return_exceptions=True)
+            if reason is not None:
+                raise UnhealthyError(
+                    f"{item.process}.{item.slot} turned unhealthy after the switch: {reason}."
+                )
 
-    async def _stop_all(self, side: Side) -> None:
-        states = await self._states(side.app, side.number)
-        await asyncio.gather(*(self._engine.stop(s.id, side.plan.grace_s) for s in states))
+    async def _stop(self, states: Sequence[ContainerState], grace_s: float) -> None:
+        await _together(self._engine.stop(state.id, grace_s) for state in states)
 
     async def _addresses(self, side: Side | None) -> list[str]:
         """Return where the running web containers of a side take requests, in order of slot."""
@@ -209,14 +216,43 @@ class Rollout:
         found = {
             int(state.labels.get(SLOT_LABEL, "0")): state
             for state in await self._states(side.app, side.number)
-            if state.labels.get(PROCESS_LABEL) == WEB
+            if state.labels[PROCESS_LABEL] == WEB
             and state.status is ContainerStatus.RUNNING
             and side.plan.port in state.ports
         }
         return [_address(found[slot], side.plan.port) for slot in sorted(found)]
 
     async def _states(self, app: str, number: int) -> Sequence[ContainerState]:
-        return await self._engine.list_containers(self._naming.labels(app, number))
+        """Return the containers of a deployment's processes.
+
+        People's own containers of its image have the image's labels, and no process.
+        """
+        labels = self._naming.labels(app, number)
+        return [
+            state
+            for state in await self._engine.list_containers(labels)
+            if is_replica(state.labels)
+        ]
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Run all to their end; if one fails, end the others before that is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _published(states: Sequence[ContainerState]) -> list[str]:
+    return [
+        f"{host}:{port}"
+        for state in states
+        if state.labels[PROCESS_LABEL] == WEB
+        for host, port in state.ports.values()
+    ]
 
 
 def _address(state: ContainerState, port: int) -> str:

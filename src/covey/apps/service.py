@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,22 +13,28 @@ import msgspec
 
 from covey.apps.config.merge import effective, override_text
 from covey.apps.config.model import WEB
-from covey.apps.deploy import DEPLOY, DeployJob, Hosting
+from covey.apps.deploy import DEPLOY, DeployJob
+from covey.apps.hosting import Hosting
 from covey.apps.layout import owner_of, pool_of
 from covey.apps.model import App, Deployment, DeploymentState, Preview, Running, Trigger
 from covey.apps.names import check_app_name
 from covey.apps.plan import plan_routes
-from covey.apps.reconcile import Reconciler
+from covey.apps.retirement import Retirements
 from covey.apps.scheduled import scheduled_job
 from covey.apps.sources import Source
+from covey.apps.sweep import kept_releases
 from covey.apps.webhooks.ports import Origin
-from covey.errors import ConflictError, InvalidRequestError, NotFoundError
+from covey.apps.withdrawal import Withdrawals
+from covey.errors import ConflictError, CoveyError, InvalidRequestError, NotFoundError
 from covey.fleet.hosts import HostRecords
 from covey.jobs.api import NewJob
-from covey.jobs.model import Job, Priority
+from covey.jobs.model import Job, JobState, Priority
 from covey.store.api import NodeId
 
 DEFAULT_ENVIRONMENT = "production"
+_ACTIVE = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING})
+_MOST_JOBS = 1000
+_STOP_PATIENCE_S = 60.0
 
 
 class ElsewhereError(ConflictError):
@@ -56,7 +64,8 @@ class Apps:
         node: NodeId,
         hosting: Hosting,
         hosts: HostRecords,
-        reconciler: Reconciler,
+        retirements: Retirements,
+        withdrawals: Withdrawals,
         own_name: Callable[[], str],
     ) -> None:
         self.node = node
@@ -64,7 +73,8 @@ class Apps:
         self.records = hosting.records
         self.deployments = hosting.deployments
         self._hosts = hosts
-        self._reconciler = reconciler
+        self._retirements = retirements
+        self._withdrawals = withdrawals
         self._own_name = own_name
 
     def host_name(self, node: NodeId) -> str:
@@ -112,7 +122,8 @@ class Apps:
             preview=preview,
         )
         self._check_place(app)
-        return await self.records.create(app)
+        async with self.hosting.queue(name):
+            return await self.records.create(app)
 
     async def update(
         self,
@@ -123,28 +134,47 @@ class Apps:
         source: Source | None = None,
     ) -> App:
         """Change what an app belongs to or comes from."""
-        changed = msgspec.structs.replace(
-            app,
-            project=project or app.project,
-            environment=environment or app.environment,
-            source=source or app.source,
-        )
-        self._check_place(changed)
-        if changed != app:
-            await self.records.put(changed)
-        return changed
+        async with self.hosting.queue(app.name):
+            app = self.here(app.name)
+            changed = msgspec.structs.replace(
+                app,
+                project=project or app.project,
+                environment=environment or app.environment,
+                source=source or app.source,
+            )
+            self._check_place(changed)
+            if changed != app:
+                await self.records.put(changed)
+            return changed
 
     async def deploy(self, app: App, wanted: Wanted) -> Deployment:
-        """Enqueue a deployment; an older one of the app that has not begun is superseded."""
-        source = wanted.source
-        if wanted.of is None:
+        """Enqueue a deployment; an older one of the app that has not begun is superseded.
+
+        One that brings no version of its own is not enqueued if another waits: that one will begin
+        with the variables and overrides of now, and its version would be lost.
+        """
+        async with self.hosting.queue(app.name):
+            app = self.here(app.name)
+            waiting = self.deployments.waiting(app.name)
+            if wanted.of is not None:
+                return await self._enqueue(app, wanted, None, waiting)
+            if not wanted.trigger.builds:
+                for item in waiting:
+                    if self._waits(item):
+                        return item
+                return await self._enqueue(app, wanted, None, waiting)
             source = wanted.source or app.source
             if source is None:
                 raise InvalidRequestError(
                     f"{app.name} has no source to deploy from.",
-                    hint="Run `covey deploy DIR`, or name one: "
-                    f"covey apps source {app.name} --git URL",
+                    hint=f"Run `covey deploy DIR`, or name one: covey apps source {app.name} "
+                    "--git URL",
                 )
+            return await self._enqueue(app, wanted, source, waiting)
+
+    async def _enqueue(
+        self, app: App, wanted: Wanted, source: Source | None, waiting: list[Deployment]
+    ) -> Deployment:
         number = await self.deployments.next_number(app.name)
         deployment = Deployment(
             app=app.name,
@@ -160,7 +190,6 @@ class Apps:
             message=wanted.message,
         )
         await self.deployments.put(deployment)
-        waiting = self.deployments.waiting(app.name, before=number)
         job = await self.hosting.jobs.enqueue(
             NewJob(
                 DEPLOY,
@@ -173,13 +202,11 @@ class Apps:
                 caller=wanted.caller,
             )
         )
+        deployment = msgspec.structs.replace(deployment, job=job.id)
+        await self.deployments.put(deployment)
         for item in waiting:
             await self._superseded(item, number)
-        latest = self.deployments.get(app.name, number)
-        if latest.job != job.id:
-            latest = msgspec.structs.replace(latest, job=job.id)
-            await self.deployments.put(latest)
-        return latest
+        return deployment
 
     async def rollback(self, app: App, to: int | None, caller: str) -> Deployment:
         """Run an earlier release again: that of deployment `to`, or the one before."""
@@ -198,22 +225,30 @@ class Apps:
                 f"Deployment {to} of {app.name} never served, so there is nothing to go back to.",
                 hint=f"Choose one of: covey apps releases {app.name}",
             )
+        await self.hosting.builder.require(app, to, found.release)
         return await self.deploy(
             app,
             Wanted(Trigger.ROLLBACK, caller, of=to, commit=found.commit, message=found.message),
         )
 
-    async def again(self, app: App, trigger: Trigger, caller: str) -> Deployment:
-        """Run the present release anew, with the variables and overrides of now."""
-        number = self.running(app).number
-        found = self.deployments.get(app.name, number)
-        return await self.deploy(
-            app, Wanted(trigger, caller, of=number, commit=found.commit, message=found.message)
-        )
+    def releases(self, app: App) -> list[Deployment]:
+        """Return the deployments to which an app can go back, the newest first."""
+        keep = self.hosting.sweep.keep_images
+        return [item for item, _ in kept_releases(self.deployments, app, keep)]
 
-    async def scale(self, app: App, replicas: dict[str, int], caller: str) -> Deployment:
-        """Change how many containers processes have, and roll that out."""
+    async def again(self, app: App, trigger: Trigger, caller: str) -> Deployment:
+        """Run anew what is in service by then, with the variables and overrides of then."""
+        self.running(app)
+        return await self.deploy(app, Wanted(trigger, caller))
+
+    async def scale(self, app: App, replicas: dict[str, int], caller: str) -> Deployment | None:
+        """Change how many containers processes have, and roll that out unless it is stopped."""
         running = self.running(app)
+        if running.release.built.static:
+            raise ConflictError(
+                f"{app.name} is a static site: it has no containers.",
+                hint="The proxy serves it by itself.",
+            )
         known = {WEB, *running.release.config.processes}
         unknown = sorted(replicas.keys() - known)
         if unknown:
@@ -221,39 +256,51 @@ class Apps:
                 f"{app.name} has no process {unknown[0]}.",
                 hint=f"It has: {', '.join(sorted(known))}.",
             )
-        overrides = app.overrides
-        for process, count in replicas.items():
-            key = "deploy.replicas" if process == WEB else f"processes.{process}.replicas"
-            overrides = override_text(overrides, key, str(count))
-        return await self.configure(app, overrides, caller, Trigger.SCALE) or await self.again(
-            app, Trigger.SCALE, caller
-        )
+
+        def change(overrides: dict[str, object]) -> dict[str, object]:
+            for process, count in replicas.items():
+                key = "deploy.replicas" if process == WEB else f"processes.{process}.replicas"
+                overrides = override_text(overrides, key, str(count))
+            return overrides
+
+        return await self.configure(app, change, caller, Trigger.SCALE)
 
     async def configure(
-        self, app: App, overrides: dict[str, object], caller: str, trigger: Trigger = Trigger.CONFIG
+        self,
+        app: App,
+        change: Callable[[dict[str, object]], dict[str, object]],
+        caller: str,
+        trigger: Trigger = Trigger.CONFIG,
     ) -> Deployment | None:
-        """Keep new overrides; if the app runs, check them and roll them out."""
-        running = self.deployments.running(app.name)
-        if running is not None:
-            effective(running.release.file, overrides)
-        changed = msgspec.structs.replace(app, overrides=overrides)
-        await self.records.put(changed)
-        if running is None or changed.stopped:
+        """Keep changed overrides; if the app runs, check them and roll them out."""
+        async with self.hosting.queue(app.name):
+            app = self.here(app.name)
+            app = msgspec.structs.replace(app, overrides=change(app.overrides))
+            running = self.deployments.running(app.name)
+            if running is not None:
+                config = effective(running.release.file, app.overrides).config
+                release = msgspec.structs.replace(running.release, config=config)
+                routes = plan_routes(self.hosting.here, app, release)
+                self.hosting.routes.check(owner_of(app.name), routes)
+            await self.records.put(app)
+        if running is None or app.stopped:
             return None
-        return await self.again(changed, trigger, caller)
+        return await self.again(app, trigger, caller)
 
     async def stop(self, app: App) -> App:
-        """Stop an app's containers; its names answer that it is stopped."""
-        running = self.running(app)
+        """Stop an app's containers once their requests have ended; its names answer with a page.
+
+        A deployment of the app that is under way or waits is cancelled: it would start it again.
+        """
+        self.running(app)
+        await self._cancel(app.name, DEPLOY)
         async with self.hosting.lock(app.name):
-            app = msgspec.structs.replace(self.here(app.name), stopped=True)
-            await self.records.put(app)
+            app = await self._change(app.name, stopped=True)
+            running = self.running(app)
             routes = plan_routes(self.hosting.here, app, running.release)
             await self.hosting.routes.put(owner_of(app.name), routes)
-            await self.hosting.rollout.end(
-                app.name, running.number, running.release.config.deploy.grace
-            )
-            await self.hosting.routes.switch(pool_of(app.name), ())
+            retiring = await self._retirements.begin(app.name, running.number)
+        await asyncio.wait([retiring], timeout=_STOP_PATIENCE_S)
         return app
 
     async def start(self, app: App, caller: str) -> Deployment:
@@ -269,8 +316,8 @@ class Apps:
         """Show a page that says so instead of the app, or the app again."""
         running = self.running(app)
         async with self.hosting.lock(app.name):
-            app = msgspec.structs.replace(self.here(app.name), maintenance=on)
-            await self.records.put(app)
+            app = await self._change(app.name, maintenance=on)
+            running = self.running(app)
             routes = plan_routes(self.hosting.here, app, running.release)
             await self.hosting.routes.put(owner_of(app.name), routes)
         return app
@@ -286,24 +333,39 @@ class Apps:
         return await self.hosting.jobs.enqueue(scheduled_job(app.name, name, caller))
 
     async def destroy(self, app: App, *, volumes: bool) -> None:
-        """Remove an app with all that Covey made for it; volumes with their data only if asked."""
-        name = app.name
-        for job in self.hosting.jobs.find(subject=owner_of(name)):
-            if not job.state.ended:
-                await self.hosting.jobs.cancel(job.id)
-        async with self.hosting.lock(name):
-            for schedule in self.hosting.jobs.schedules(owner_of(name) + "/"):
-                await self.hosting.jobs.remove_schedule(schedule.name)
-            await self.hosting.routes.remove(owner_of(name))
-            await self.deployments.forget_app(name)
-            await self.records.remove(name)
-            await self.hosting.sweep.run()
+        """Remove an app with all that Covey made for it; volumes with their data only if asked.
+
+        Its record goes last: until then it can be destroyed again, whatever failed.
+        """
+        hosting, name = self.hosting, app.name
+        await self._cancel(name)
+        async with hosting.lock(name):
+            for schedule in hosting.jobs.schedules(owner_of(name) + "/"):
+                await hosting.jobs.remove_schedule(schedule.name)
+            await hosting.routes.remove(owner_of(name), (pool_of(name),))
+            await hosting.rollout.remove_all(name)
             if volumes:
-                labels = {**self.hosting.here.naming.own, "covey.app": name}
-                for volume in await self.hosting.engine.list_volumes(labels):
-                    await self.hosting.engine.remove_volume(volume)
-        shutil.rmtree(self.hosting.here.places.static / name, ignore_errors=True)
-        self.hosting.locks.pop(name, None)
+                labels = hosting.here.naming.of_app(name)
+                for volume in await hosting.engine.list_volumes(labels):
+                    await hosting.engine.remove_volume(volume)
+            await hosting.environment.forget(name)
+            sites = hosting.here.places.static / name
+            await asyncio.to_thread(shutil.rmtree, sites, ignore_errors=True)
+            await self.deployments.set_unswept(unswept=True)
+            async with hosting.queue(name):
+                await self.deployments.forget_app(name)
+                await self.records.remove(name)
+        # One that was asked for meanwhile finds no app.
+        await self._cancel(name)
+        with suppress(CoveyError):
+            # What cannot be removed now is removed by the next sweep.
+            await hosting.sweep.run()
+            await self.deployments.set_unswept(unswept=False)
+
+    async def settle(self, app: str, number: int) -> Deployment:
+        """Return a deployment; one whose job has ended without a word has ended then, too."""
+        await self._withdrawals.settle(app, number)
+        return self.deployments.get(app, number)
 
     def running(self, app: App) -> Running:
         """Return what is in service; raises `ConflictError` if nothing is."""
@@ -327,11 +389,40 @@ class Apps:
     def _check_place(self, app: App) -> None:
         self.hosting.environment.check(app)
 
+    async def _change(self, name: str, **changes: bool) -> App:
+        async with self.hosting.queue(name):
+            app = msgspec.structs.replace(self.here(name), **changes)
+            await self.records.put(app)
+        return app
+
+    async def _cancel(self, app: str, kind: str | None = None) -> None:
+        """Cancel the jobs of an app, those that wait first."""
+        found = self.hosting.jobs.find(
+            states=_ACTIVE, kind=kind, subject=owner_of(app), limit=_MOST_JOBS
+        )
+        for job in found:
+            await self.hosting.jobs.cancel(job.id)
+        for item in self.deployments.unfinished():
+            if item.app == app:
+                await self._withdrawals.settle(app, item.number)
+
+    def _waits(self, item: Deployment) -> bool:
+        """Whether a deployment's job has not begun."""
+        try:
+            job = self.hosting.jobs.get(item.job)
+        except NotFoundError:
+            return False
+        return not job.state.ended and not job.cancelling
+
     async def _superseded(self, item: Deployment, by: int) -> None:
-        latest = self.deployments.get(item.app, item.number)
-        if latest.state is DeploymentState.QUEUED:
+        """Note that a deployment was superseded, unless its job had begun by then."""
+        try:
+            job = self.hosting.jobs.get(item.job)
+        except NotFoundError:
+            return
+        if job.state is JobState.SUPERSEDED:
             ended = msgspec.structs.replace(
-                latest,
+                item,
                 state=DeploymentState.SUPERSEDED,
                 ended=datetime.now(UTC),
                 reason=f"Deployment {by} was asked for before this one began.",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from covey.apps.config.model import WEB
 from covey.apps.containers import ContainerState, ContainerStatus, ExecSession
-from covey.apps.deploy import Hosting
+from covey.apps.hosting import Hosting
 from covey.apps.layout import ONEOFF, read_labels
 from covey.apps.model import App, Running
 from covey.apps.plan import Given, plan_command, plan_release
@@ -89,7 +89,7 @@ class Sessions:
     async def _container(self, app: App, running: Running) -> AsyncIterator[str]:
         hosting = self._hosting
         process = f"{ONEOFF}x{secrets.token_hex(4)}"
-        variables = await hosting.environment.resolve(app, running.release.config.env)
+        variables = await hosting.environment.resolve(app, running.release.config)
         deployment = hosting.deployments.get(app.name, running.number)
         given = Given(app, deployment, running.release, variables.values)
         spec = plan_command(hosting.here, given, process, _IDLE)

@@ -16,7 +16,7 @@ from pathlib import Path
 from covey.apps.containers import NODE_LABEL, ContainerEngine, ImageState
 from covey.apps.deployments import Deployments
 from covey.apps.layout import ONEOFF, Labelled, Naming, Places, read_labels
-from covey.apps.model import App
+from covey.apps.model import App, Deployment, Release
 from covey.apps.records import AppRecords
 from covey.errors import CoveyError
 
@@ -55,21 +55,19 @@ def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) ->
     under_way = {(item.app, item.number) for item in deployments.unfinished()}
     for name, running in deployments.all_running().items():
         containers.add((name, running.number))
+        builds.add((name, running.release.built_by))
+    again: set[Kept] = set()
     for item in deployments.unfinished():
         containers.add((item.app, item.number))
         if item.replaces is not None:
             containers.add((item.app, item.replaces))
+        if item.of is not None:
+            again.add((item.app, item.of))
     for app in apps:
-        kept: list[str] = []
-        for _, release in deployments.releases(app.name):
-            build = release.built.image or release.built.static
-            if build not in kept and len(kept) >= keep_images:
-                continue
-            if build not in kept:
-                kept.append(build)
+        for _, release in kept_releases(deployments, app, keep_images):
             builds.add((app.name, release.built_by))
             images.add(release.built.image)
-    for name, number in tuple(containers):
+    for name, number in containers | again:
         found = deployments.find(name, number)
         builds.add((name, number))
         if found is not None and found.release is not None:
@@ -78,6 +76,22 @@ def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) ->
     return Keeping(
         frozenset(containers), frozenset(builds), frozenset(images), frozenset(under_way)
     )
+
+
+def kept_releases(
+    deployments: Deployments, app: App, keep_images: int
+) -> list[tuple[Deployment, Release]]:
+    """Return the deployments to go back to: those whose build is among the newest that served."""
+    kept: list[str] = []
+    found = []
+    for item, release in deployments.releases(app.name):
+        build = release.built.image or release.built.static
+        if build not in kept:
+            if len(kept) >= keep_images:
+                continue
+            kept.append(build)
+        found.append((item, release))
+    return found
 
 
 class Sweep:
@@ -100,29 +114,43 @@ class Sweep:
         self._naming = naming
         self._places = places
         self._keep_images = keep_images
+        self._sweeping = asyncio.Lock()
+
+    @property
+    def keep_images(self) -> int:
+        """Of how many versions of an app the builds are kept."""
+        return self._keep_images
 
     async def run(self, say: Callable[[str], None] = _log.info) -> None:
-        """Remove all that is not needed; what cannot be removed is tried again the next time."""
-        keeping = what_to_keep(
-            self._deployments, self._records.on(self._naming.node), self._keep_images
-        )
-        await self._containers(keeping, say)
-        await self._images(keeping, say)
-        await self._networks(say)
-        await asyncio.to_thread(self._files, keeping)
+        """Remove all that is not needed; what cannot be removed is tried again the next time.
 
-    async def prune(self, app: App) -> None:
+        What is there is listed before it is told what is needed: what has come since is not there.
+        """
+        # Two at one time would stumble over each other: Podman fails to list what is being removed.
+        async with self._sweeping:
+            await self._containers(say)
+            await self._images(say)
+            await self._networks(say)
+            await self._files()
+
+    async def prune(self, app: str) -> None:
         """Forget old deployments of an app, and sweep."""
-        running = self._deployments.running(app.name)
-        for item in self._deployments.of(app.name)[_KEEP_RECORDS:]:
+        running = self._deployments.running(app)
+        for item in self._deployments.of(app)[_KEEP_RECORDS:]:
             if item.state.ended and (running is None or running.number != item.number):
-                await self._deployments.forget(app.name, item.number)
+                await self._deployments.forget(app, item.number)
         await self.run()
 
-    async def _containers(self, keeping: Keeping, say: Callable[[str], None]) -> None:
-        for state in await self._engine.list_containers(self._naming.own):
+    def _keeping(self) -> Keeping:
+        apps = self._records.on(self._naming.node)
+        return what_to_keep(self._deployments, apps, self._keep_images)
+
+    async def _containers(self, say: Callable[[str], None]) -> None:
+        there = await self._engine.list_containers(self._naming.own)
+        keeping = self._keeping()
+        for state in there:
             found = read_labels(state.labels)
-            if found is None or self._is_needed(found, keeping):
+            if found is None or not found.process or self._is_needed(found, keeping):
                 continue
             say(f"removing {state.name}, which nothing needs")
             await _tolerate(self._engine.remove(state.id))
@@ -132,8 +160,10 @@ class Sweep:
             return self._oneoff_runs(found.process)
         return (found.app, found.deployment) in keeping.containers
 
-    async def _images(self, keeping: Keeping, say: Callable[[str], None]) -> None:
-        for image in await self._engine.list_images({}):
+    async def _images(self, say: Callable[[str], None]) -> None:
+        there = await self._engine.list_images({})
+        keeping = self._keeping()
+        for image in there:
             for built, reference in self._ours(image):
                 if not keeping.needs_image(built, image.id):
                     say(f"removing the image of {built[0]}, deployment {built[1]}")
@@ -152,21 +182,28 @@ class Sweep:
                 yield read, tag
 
     async def _networks(self, say: Callable[[str], None]) -> None:
+        there = await self._engine.list_networks(self._naming.own)
         wanted = {self._naming.network(app) for app in self._records.on(self._naming.node)}
-        for name in await self._engine.list_networks(self._naming.own):
+        for name in there:
             if name not in wanted:
                 say(f"removing the network {name}")
                 await _tolerate(self._engine.remove_network(name))
 
-    def _files(self, keeping: Keeping) -> None:
+    async def _files(self) -> None:
+        work, sites = await asyncio.to_thread(self._directories)
+        keeping = self._keeping()
         wanted = {self._places.work_of(app, number) for app, number in keeping.under_way}
-        for directory in _below(self._places.work):
+        for directory in work:
             if directory not in wanted:
-                _remove_tree(directory)
-        for app in _below(self._places.static):
-            for site in _below(app):
-                if site.name.isdigit() and (app.name, int(site.name)) not in keeping.builds:
-                    _remove_tree(site)
+                await asyncio.to_thread(_remove_tree, directory)
+        for site in sites:
+            if (site.parent.name, int(site.name)) not in keeping.builds:
+                await asyncio.to_thread(_remove_tree, site)
+
+    def _directories(self) -> tuple[list[Path], list[Path]]:
+        """Return the directories of builds, and of sites."""
+        sites = [site for app in _below(self._places.static) for site in _below(app)]
+        return _below(self._places.work), [site for site in sites if site.name.isdecimal()]
 
 
 async def _tolerate(work: Awaitable[None]) -> None:

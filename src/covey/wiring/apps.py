@@ -8,16 +8,18 @@ from pathlib import Path
 
 from covey.apps.building import Builder, BuildLimits
 from covey.apps.containers import ContainerEngine, Resources
-from covey.apps.deploy import DeployJobs, Hosting
+from covey.apps.deploy import DeployJobs
 from covey.apps.deployments import Deployments
 from covey.apps.environment import AppEnvironment
 from covey.apps.health import HealthChecks
-from covey.apps.layout import ONEOFF, Naming, Places
+from covey.apps.hosting import Hosting
+from covey.apps.layout import ONEOFF, Naming, Places, release_process
 from covey.apps.model import App, Deployment, Release
 from covey.apps.output import AppOutput
 from covey.apps.plan import Here
 from covey.apps.reconcile import Reconciler
 from covey.apps.records import AppRecords
+from covey.apps.retirement import Retirements
 from covey.apps.rollout import Rollout
 from covey.apps.routing.api import Routes
 from covey.apps.scheduled import ScheduledCommands
@@ -25,6 +27,7 @@ from covey.apps.service import Apps
 from covey.apps.sessions import Sessions
 from covey.apps.sources import SourceFetcher
 from covey.apps.sweep import Sweep
+from covey.apps.withdrawal import Withdrawals
 from covey.engines.probe import SocketProbe
 from covey.errors import CoveyError, NotFoundError
 from covey.jobs.engine import JobEngine
@@ -86,12 +89,15 @@ class NodeApps:
             in_service=self._in_service,
             changed=self._changed,
         )
-        deploy_jobs = DeployJobs(self.hosting)
-        self._scheduled = ScheduledCommands(self.hosting)
-        for kind in (*deploy_jobs.kinds(), self._scheduled.kind()):
-            jobs.register(kind)
-        self.reconciler = Reconciler(self.hosting, deploy_jobs)
-        self.apps = Apps(parts.node, self.hosting, parts.hosts, self.reconciler, parts.own_name)
+        self._retirements = Retirements(self.hosting)
+        withdrawals = Withdrawals(self.hosting, self._retirements)
+        self._scheduled = ScheduledCommands(self.hosting, max(1, settings.jobs.at_once // 2))
+        jobs.register(DeployJobs(self.hosting, self._retirements, withdrawals).kind())
+        jobs.register(self._scheduled.kind())
+        self.reconciler = Reconciler(self.hosting, self._retirements, withdrawals)
+        self.apps = Apps(
+            parts.node, self.hosting, parts.hosts, self._retirements, withdrawals, parts.own_name
+        )
         self._sessions = Sessions(self.hosting)
         self._output = AppOutput(engine, naming)
 
@@ -109,6 +115,7 @@ class NodeApps:
     async def stop(self) -> None:
         """Look after the apps no longer; the containers run on."""
         await self.reconciler.stop()
+        await self._retirements.stop()
 
     async def close(self) -> None:
         """Let go of the container engine."""
@@ -129,10 +136,10 @@ class NodeApps:
         """Whether something of this node still runs or will find a one-off container."""
         if self._sessions.is_running(process):
             return True
-        job = process.removeprefix(ONEOFF).removeprefix("release-")
-        if process.startswith(f"{ONEOFF}release-"):
-            return any(str(item.number) == job for item in self.hosting.deployments.unfinished())
+        under_way = self.hosting.deployments.unfinished()
+        if any(process == release_process(item.number) for item in under_way):
+            return True
         try:
-            return not self._jobs.get(job).state.ended
+            return not self._jobs.get(process.removeprefix(ONEOFF)).state.ended
         except (NotFoundError, CoveyError):
             return False

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from covey.apps.deploy import DEPLOY, Hosting
+from covey.apps.deploy import DEPLOY
 from covey.apps.deployments import Deployments
+from covey.apps.hosting import Hosting
 from covey.apps.layout import Naming, Places
 from covey.apps.model import Deployment
 from covey.apps.plan import Here
@@ -33,11 +34,20 @@ class Nothing:
     def check(self, _app: object) -> None:
         """Accept every place."""
 
-    async def remove(self, _owner: str) -> None:
+    async def remove(self, _owner: str, _pools: object) -> None:
         """There are no routes."""
 
     async def run(self) -> None:
         """There is nothing to sweep."""
+
+    async def remove_all(self, _app: str) -> None:
+        """There are no containers."""
+
+    async def forget(self, _app: str) -> None:
+        """There are no variables."""
+
+    async def settle(self, _app: str, _number: int) -> None:
+        """Deployments end by their jobs."""
 
     async def list_volumes(self, _labels: object) -> list[str]:
         return []
@@ -68,7 +78,7 @@ class Core:
             in_service=nothing,
             changed=self.changed.append,
         )
-        self.apps = Apps(HERE, hosting, HostRecords(records), nothing, lambda: "freya")
+        self.apps = Apps(HERE, hosting, HostRecords(records), nothing, nothing, lambda: "freya")
         self.webhooks = WebhookDeployments(self.apps, self.jobs)
         for kind in (JobKind(DEPLOY, self._deploy), *self.webhooks.job_kinds()):
             self.jobs.register(kind)

@@ -140,7 +140,7 @@ def test_a_newer_push_takes_the_place_of_one_that_waits(tmp_path: Path):
 def test_a_preview_is_an_app_of_its_own(tmp_path: Path):
     async def work(apps: Core) -> None:
         parent = apps.apps.here("shop")
-        await apps.apps.configure(parent, {"env": {"GREETING": "hello"}}, "a test")
+        await apps.apps.configure(parent, lambda _: {"env": {"GREETING": "hello"}}, "a test")
         await apps.webhooks.open_preview(pull(unique="one"))
         await apps.idle()
         preview = apps.apps.here("shop-pr-7")

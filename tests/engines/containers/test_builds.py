@@ -145,7 +145,9 @@ async def test_a_failure_leaves_nothing_and_says_its_last_lines(
 
 
 @pytest.mark.parametrize("ends", ["cancelled", "late"])
-async def test_a_base_that_cannot_be_fetched_is_told_as_such(podman: Podman, home: Path, app: Path):
+async def test_a_base_that_cannot_be_fetched_is_told_as_such(
+    podman: Podman, home: Path, app: Path
+):
     engine = make_podman_engine(podman, home)
     with pytest.raises(CoveyError, match=r"registry\.invalid") as told:
         await build(engine, app, "FROM registry.invalid/nobody/nothing:1\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from covey.apps.routing.model import Route
@@ -20,8 +20,8 @@ class Routes(Protocol):
         """
         ...
 
-    async def remove(self, owner: str) -> None:
-        """Remove the routes of `owner`, and forget its pools."""
+    async def remove(self, owner: str, pools: Collection[str] = ()) -> None:
+        """Remove the routes of `owner`, and forget the pools they used; and `pools`."""
         ...
 
     def check(self, owner: str, routes: Sequence[Route]) -> None:

@@ -129,9 +129,9 @@ class RoutesService:
             raise
         await self._forget(unused)
 
-    async def remove(self, owner: str) -> None:
-        """Remove the routes of `owner`, and forget its pools."""
-        unused = set(pool_names(self._table.of(owner)))
+    async def remove(self, owner: str, pools: Collection[str] = ()) -> None:
+        """Remove the routes of `owner`, and forget the pools they used; and `pools`."""
+        unused = {*pool_names(self._table.of(owner)), *pools}
         await self.put(owner, ())
         await self._forget(unused)
 

@@ -216,7 +216,7 @@ EMPTY: dict[str, str] = {
 QUESTIONS: dict[str, str] = {
     "apps.keys.forget-host": "Forget the SSH key of {}, and take its next one unseen?",
     "apps.keys.remove": "Remove the key {} from every host of the fleet?",
-    "apps.destroy": "Remove {} with its containers, images and routes?",
+    "apps.destroy": "Remove {} with its containers, images, routes and variables?",
     "fleet.leave": "Take this machine out of its fleet?",
     "fleet.remove": "Remove {} from the fleet for good?",
     "jobs.prune": "Remove jobs that have ended, with their logs?",
