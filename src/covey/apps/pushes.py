@@ -7,11 +7,12 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, aclosing
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -80,6 +81,14 @@ class GitHost(Protocol):
         """Return a commit's message."""
         ...
 
+    async def changed(self, repository: Path, update: RefUpdate) -> Collection[str] | None:
+        """Return the files that a push changed; None if there are too many, or all are new."""
+        ...
+
+    async def tidy(self, repository: Path, below: str, keep: Collection[str]) -> None:
+        """Remove the refs below a name whose commits are not kept, and what nothing needs."""
+        ...
+
 
 class PushTarget(Protocol):
     """What a push is for."""
@@ -92,22 +101,38 @@ class PushTarget(Protocol):
         """Whether a push to a branch deploys the app."""
         ...
 
-    def pushed(
-        self, app: str, branch: str, commit: str, message: str, caller: str
-    ) -> AsyncGenerator[str, None]:
-        """Deploy a commit: yields the lines of its log until it serves.
+    def wants(self, app: str, changed: Collection[str] | None) -> bool:
+        """Whether a push of these files is deployed; None if it is not known which they are."""
+        ...
+
+    async def deploy(self, app: str, branch: str, commit: str, message: str, caller: str) -> int:
+        """Ask for a commit's deployment, and return its number."""
+        ...
+
+    def follow(self, app: str, number: int) -> AsyncGenerator[str, None]:
+        """Yield the lines of a deployment's log until it serves.
 
         Raises `CoveyError` if it does not.
         """
+        ...
+
+    def needed(self, app: str) -> set[str]:
+        """Return the commits of the deployments that are remembered."""
         ...
 
 
 class _Following:
     """A deployment that goes on whether or not the client still listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, ref: str) -> None:
+        self.ref = ref
         self.lines: asyncio.Queue[str | None] = asyncio.Queue()
         self.failure: CoveyError | None = None
+        self.heard = True
+
+    def say(self, line: str) -> None:
+        if self.heard:
+            self.lines.put_nowait(line)
 
 
 class Pushes:
@@ -118,6 +143,7 @@ class Pushes:
         self._host = host
         self._target = target
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def advertise(self, app: str, service: GitService, protocol: str) -> bytes:
         """Return the answer to `info/refs` (gitprotocol-http)."""
@@ -140,18 +166,29 @@ class Pushes:
         """Take a push; its deployment's log comes as progress, its end with the report."""
         repository = await self._repository(app)
         request, passed_on = await _commands(given)
+        update = self._deployed(app, request)
         report = bytearray()
-        async with self._host.talk(repository, GitService.PUSH, protocol, passed_on) as answer:
-            async for data in _progress(answer, request, report):
-                yield data
-        update = self._deployed(app, request, bytes(report))
-        if update is not None:
-            following = await self._begin(app, repository, update, caller)
-            async for data in _shown(following):
-                if request.banded:
+        following = None
+        try:
+            async with self._host.talk(repository, GitService.PUSH, protocol, passed_on) as answer:
+                async for data in _progress(answer, request, report):
                     yield data
+            if update is not None and accepted(bytes(report), update.ref):
+                following = self._begin(app, repository, update, caller)
+            update = None
+        finally:
+            if update is not None:
+                # Git may have taken it before its client left.
+                self._begin(app, repository, update, caller).heard = False
+        if following is not None:
+            try:
+                async for data in _shown(following):
+                    if request.banded:
+                        yield data
+            finally:
+                following.heard = False
             if following.failure is not None:
-                report[:] = rejected(bytes(report), update.ref, "the deployment failed")
+                report[:] = rejected(bytes(report), following.ref, "the deployment failed")
         if request.banded:
             yield banded(PACK, bytes(report)) + FLUSH if report else FLUSH
         elif report:
@@ -184,46 +221,75 @@ class Pushes:
         await self._host.make(path)
         return path
 
-    def _deployed(self, app: str, request: PushRequest, report: bytes) -> RefUpdate | None:
-        """Return the update that is to be deployed, if it was accepted."""
+    def _deployed(self, app: str, request: PushRequest) -> RefUpdate | None:
+        """Return the update that is to be deployed, if git takes it."""
         for update in request.updates:
             if not update.ref.startswith(_HEADS) or update.new == NO_COMMIT:
                 continue
             branch = update.ref.removeprefix(_HEADS)
-            if self._target.deploys(app, branch) and accepted(report, update.ref):
+            if self._target.deploys(app, branch):
                 return update
         return None
 
-    async def _begin(
-        self, app: str, repository: Path, update: RefUpdate, caller: str
-    ) -> _Following:
-        # A commit that was deployed stays, whatever becomes of its branch.
-        await self._host.set_ref(repository, f"{_KEPT}{update.new}", update.new, None)
-        await self._host.set_head(repository, update.ref)
-        following = _Following()
-        task = asyncio.create_task(self._follow(app, repository, update, caller, following))
+    def _begin(self, app: str, repository: Path, update: RefUpdate, caller: str) -> _Following:
+        following = _Following(update.ref)
+        task = asyncio.create_task(self._run(app, repository, update, caller, following))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return following
 
-    async def _follow(
+    async def _run(
         self, app: str, repository: Path, update: RefUpdate, caller: str, following: _Following
     ) -> None:
+        number = None
         try:
-            message = await self._host.message(repository, update.new)
-            branch = update.ref.removeprefix(_HEADS)
-            deploying = self._target.pushed(app, branch, update.new, message, caller)
-            async with aclosing(deploying) as lines:
-                async for line in lines:
-                    following.lines.put_nowait(line)
+            number = await self._deploy(app, repository, update, caller, following)
+            if number is not None:
+                async with aclosing(self._target.follow(app, number)) as lines:
+                    async for line in lines:
+                        following.say(line)
         except CoveyError as error:
             following.failure = error
             try:
                 await self._host.set_ref(repository, update.ref, update.old, update.new)
             except CoveyError as second:
                 _log.warning("the branch of %s stays at a failed commit: %s", app, second)
+        except Exception:  # noqa: BLE001 - logged, and told without its details
+            _log.exception("a push to %s cannot be followed", app)
+            following.failure = CoveyError(
+                "Something went wrong inside Covey; the log of this machine says what.",
+                hint=f"What became of it: covey apps deployments {app}",
+            )
         finally:
             following.lines.put_nowait(None)
+        if number is not None:
+            await self._tidy(app, repository)
+
+    async def _tidy(self, app: str, repository: Path) -> None:
+        try:
+            async with self._turns.setdefault(app, asyncio.Lock()):
+                await self._host.tidy(repository, _KEPT, self._target.needed(app))
+        except CoveyError as error:
+            _log.warning("the repository of %s is not tidied: %s", app, error)
+
+    async def _deploy(
+        self, app: str, repository: Path, update: RefUpdate, caller: str, following: _Following
+    ) -> int | None:
+        """Ask for a deployment unless another push has moved the branch on meanwhile."""
+        # One after the other, so that the deployment asked for last is of the branch's last commit.
+        async with self._turns.setdefault(app, asyncio.Lock()):
+            if not await self._host.set_ref(repository, update.ref, update.new, update.new):
+                following.say("another push came meanwhile, and is deployed instead")
+                return None
+            if not self._target.wants(app, await self._host.changed(repository, update)):
+                following.say("no file changed that deploy.git.paths names: nothing is deployed")
+                return None
+            # A commit that was deployed stays, whatever becomes of its branch.
+            await self._host.set_ref(repository, f"{_KEPT}{update.new}", update.new, None)
+            await self._host.set_head(repository, update.ref)
+            message = await self._host.message(repository, update.new)
+            branch = update.ref.removeprefix(_HEADS)
+            return await self._target.deploy(app, branch, update.new, message, caller)
 
 
 async def _commands(given: AsyncIterator[bytes]) -> tuple[PushRequest, AsyncIterator[bytes]]:

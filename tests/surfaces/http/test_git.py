@@ -6,9 +6,10 @@ import asyncio
 import gzip
 import os
 import shutil
+import signal
 import socket
 import subprocess
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,10 @@ class Target:
     failure: CoveyError | None = None
     lines: tuple[str, ...] = ("building", "serving")
     gate: asyncio.Event | None = None
+    before: asyncio.Event | None = None
     ended: int = 0
+    changed: list[set[str] | None] = field(default_factory=list)
+    wanted: bool = True
 
     def check(self, app: str) -> None:
         if app != "shop":
@@ -44,10 +48,17 @@ class Target:
     def deploys(self, app: str, branch: str) -> bool:
         return branch == "main"
 
-    async def pushed(
-        self, app: str, branch: str, commit: str, message: str, caller: str
-    ) -> AsyncGenerator[str, None]:
+    def wants(self, app: str, changed: Collection[str] | None) -> bool:
+        self.changed.append(None if changed is None else set(changed))
+        return self.wanted
+
+    async def deploy(self, app: str, branch: str, commit: str, message: str, caller: str) -> int:
+        if self.before is not None:
+            await self.before.wait()
         self.pushes.append((app, branch, commit, message, caller))
+        return len(self.pushes)
+
+    async def follow(self, app: str, number: int) -> AsyncGenerator[str, None]:
         for line in self.lines:
             yield line
         if self.gate is not None:
@@ -55,6 +66,9 @@ class Target:
         self.ended += 1
         if self.failure is not None:
             raise self.failure
+
+    def needed(self, app: str) -> set[str]:
+        return {push[2] for push in self.pushes[-1:]}
 
 
 @dataclass
@@ -113,7 +127,9 @@ def site(module_site: Site, tmp_path: Path) -> Site:
     module_site.running.trail.entries.clear()
     target = module_site.target
     target.pushes.clear()
-    target.failure = target.gate = None
+    target.changed.clear()
+    target.wanted = True
+    target.failure = target.gate = target.before = None
     target.lines, target.ended = ("building", "serving"), 0
     module_site.work = make_repository(tmp_path / "work")
     return module_site
@@ -192,6 +208,91 @@ def test_a_forced_push_and_two_refs_at_once(site: Site) -> None:
     assert len(site.target.pushes) == 2
     assert "up-to-date" in site.git("push", site.url(), "main")
     assert len(site.target.pushes) == 2
+
+
+def push_aside(site: Site, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["git", "push", *arguments, site.url(), "main"],
+        cwd=site.work.path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def set_event(site: Site, event: asyncio.Event | None) -> None:
+    async def go_on() -> None:
+        assert event is not None
+        event.set()
+
+    site.running.run(go_on())
+
+
+def test_of_two_pushes_at_a_time_the_last_commit_is_deployed_last(site: Site) -> None:
+    first = site.work.commit({"a": "1"})
+
+    async def hold() -> None:
+        site.target.before = asyncio.Event()
+
+    site.running.run(hold())
+    pushing = [push_aside(site)]
+    branch = site.repositories / "shop.git" / "refs" / "heads" / "main"
+    site.running.eventually(lambda: branch.exists() and branch.read_text().strip() == first)
+    for text in ("2", "3"):
+        commit = site.work.commit({"a": text})
+        pushing.append(push_aside(site))
+        site.running.eventually(lambda: branch.read_text().strip() == commit)  # noqa: B023
+    set_event(site, site.target.before)
+    said = [process.communicate(timeout=60)[1] for process in pushing]
+    assert [process.returncode for process in pushing] == [0, 0, 0], said
+    assert [push[2] for push in site.target.pushes] == [first, commit]
+    assert "another push came meanwhile" in said[1]
+
+
+def test_a_client_that_leaves_before_the_answer_has_pushed_nevertheless(site: Site) -> None:
+    commit = site.work.commit({"a": "1"})
+
+    async def hold() -> None:
+        site.target.before = asyncio.Event()
+
+    site.running.run(hold())
+    pushing = push_aside(site)
+    branch = site.repositories / "shop.git" / "refs" / "heads" / "main"
+    site.running.eventually(branch.exists)
+    os.killpg(pushing.pid, signal.SIGKILL)
+    pushing.communicate(timeout=10)
+    set_event(site, site.target.before)
+    site.running.eventually(lambda: site.target.ended == 1)
+    assert [push[2] for push in site.target.pushes] == [commit]
+
+
+def test_what_a_push_changed_is_told_and_may_not_matter(site: Site) -> None:
+    site.work.commit({"a": "1", "d/ö": "2"})
+    site.git("push", site.url(), "main")
+    (site.work.path / "a").unlink()
+    site.work.commit({"d/ö": "3", "new": "4"})
+    site.target.wanted = False
+    said = site.git("push", site.url(), "main")
+    assert "nothing is deployed" in said
+    assert site.target.changed == [None, {"a", "d/ö", "new"}]
+    assert len(site.target.pushes) == 1
+
+
+def test_a_defect_is_no_success(site: Site) -> None:
+    site.work.commit({"a": "1"})
+    site.target.failure = RuntimeError("private")  # type: ignore[assignment]
+    said = site.git("push", site.url(), "main", status=1)
+    assert "Something went wrong inside Covey" in said
+    assert "private" not in said
+
+
+def test_commits_that_no_deployment_needs_are_let_go(site: Site) -> None:
+    kept = site.repositories / "shop.git" / "refs" / "covey" / "commits"
+    for text in ("1", "2"):
+        commit = site.work.commit({"a": text})
+        site.git("push", "--force", site.url(), "main")
+        site.work.git("reset", "-q", "--hard")
+    site.running.eventually(lambda: [path.name for path in kept.iterdir()] == [commit])
 
 
 def test_a_larger_push_comes_in_chunks_and_compressed(site: Site) -> None:

@@ -10,11 +10,11 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from covey.apps.pkt_line import NO_COMMIT
+from covey.apps.pkt_line import NO_COMMIT, RefUpdate
 from covey.apps.pushes import GitService
 from covey.errors import CoveyError, InvalidRequestError, StorageError, UnreachableError
 
@@ -24,6 +24,7 @@ _PROTOCOL = re.compile(r"version=[0-2](?::version=[0-2])*")
 _STALE_S = 3600.0
 _LONGEST_MESSAGE = 10_000
 _PATIENCE_S = 5.0
+_MOST_CHANGED = 10_000
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "receive.fsckObjects=true",
@@ -110,6 +111,29 @@ class GitPrograms:
         arguments = ("log", "-1", "--format=%B", "--no-show-signature", commit, "--")
         found = await self._run("--git-dir", str(repository), *arguments)
         return found.decode("utf-8", "replace").strip()[:_LONGEST_MESSAGE]
+
+    async def changed(self, repository: Path, update: RefUpdate) -> Collection[str] | None:
+        """Return the files that a push changed; None if there are too many, or all are new."""
+        if update.old == NO_COMMIT:
+            return None
+        commits = (update.old, update.new)
+        arguments = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", *commits, "--")
+        try:
+            found = await self._run("--git-dir", str(repository), *arguments)
+        except InvalidRequestError:  # what was there before is gone
+            return None
+        names = found.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        return names if len(names) <= _MOST_CHANGED else None
+
+    async def tidy(self, repository: Path, below: str, keep: Collection[str]) -> None:
+        """Remove the refs below a name whose commits are not kept, and what nothing needs."""
+        place = ("--git-dir", str(repository))
+        found = await self._run(*place, "for-each-ref", "--format=%(refname)", below.rstrip("/"))
+        for ref in found.decode().splitlines():
+            if ref.removeprefix(below) not in keep:
+                await self._run(*place, "update-ref", "-d", ref)
+        # What a push brings at this moment is younger than what is removed.
+        await self._run(*place, "gc", "--auto", "--quiet")
 
     async def _run(self, *arguments: str, protocol: str = "") -> bytes:
         process = await self._start(arguments, protocol)
