@@ -205,6 +205,14 @@ class JobEngine:
         """Remove the jobs that ended before a time, with their logs; returns how many."""
         return await self._pruning.prune(before)
 
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs have not ended, by state."""
+        return self._storage.counts()
+
+    def ends(self) -> dict[JobState, int]:
+        """Return how attempts have ended since the start; SCHEDULED: to be tried again."""
+        return dict(self._runner.ends)
+
     async def put_schedule(self, schedule: Schedule) -> None:
         """Add or replace a schedule; raises `InvalidRequestError` for a bad cron line or zone."""
         self._kind(schedule.job.kind)

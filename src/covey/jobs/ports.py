@@ -221,6 +221,10 @@ class JobStorage(Protocol):
         """Return the steps of jobs in the order in which they were recorded first."""
         ...
 
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs are queued, running and scheduled."""
+        ...
+
     def next_due(self) -> datetime | None:
         """Return when the first of the scheduled jobs may begin."""
         ...

@@ -63,6 +63,8 @@ class Runner:
         ended: Callable[[], None],
     ) -> None:
         self.live: dict[str, LiveRun] = {}
+        self.ends: Counter[JobState] = Counter()
+        """How attempts have ended since this worker began."""
         self._storage = storage
         self._kinds = kinds
         self._logs = logs
@@ -281,6 +283,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - an end that cannot be written is another one
                 outcome = Outcome(JobState.FAILED, self._now(), failure_of(error, kind))
             else:
+                self.ends[outcome.state] += held
                 state = outcome.state.value if held else "lost to another worker"
                 _log.info("the job %s (%s) is %s", job, kind, state)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -247,6 +248,11 @@ class MemoryJobStorage:
     def steps(self, jobs: Sequence[str]) -> dict[str, tuple[StoredStep, ...]]:
         """Return the steps of jobs."""
         return {name: tuple(self._steps[name].values()) for name in jobs if name in self._steps}
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs have not ended."""
+        found = Counter(job.state for job in self._jobs.values())
+        return {state: found[state] for state in JobState if not state.ended}
 
     def next_due(self) -> datetime | None:
         """Return when the first of the scheduled jobs may begin."""

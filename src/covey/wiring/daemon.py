@@ -298,6 +298,7 @@ class Daemon:
                 sum(head.seq for head in node.store.replica.heads().values()),
             ),
             Gauge("covey_database_bytes", "Size of the database.", node.database.size()),
+            *_gauges_of_jobs(node),
         )
 
     def _config(self) -> list[ConfigKey]:
@@ -342,6 +343,19 @@ class Daemon:
 
     async def _allow_writes(self) -> None:
         await self._opened().store.lift_fence()
+
+
+def _gauges_of_jobs(node: OpenNode) -> list[Gauge]:
+    hosting = None if node.hosting is None else node.hosting.begun
+    if hosting is None:
+        return []
+    waiting = [("covey_jobs", "Jobs that have not ended.", hosting.jobs.counts())]
+    ended = [("covey_job_ends", "Ends of attempts since the start.", hosting.jobs.ends())]
+    return [
+        Gauge(name, text, count, {"state": state.value})
+        for name, text, counts in waiting + ended
+        for state, count in counts.items()
+    ]
 
 
 def _shown(value: object) -> str:

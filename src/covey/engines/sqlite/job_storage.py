@@ -282,6 +282,14 @@ class SqliteJobStorage:
         """Return the steps of jobs."""
         return _steps(self._database.query(_STEPS, (json.dumps(list(jobs)),)))
 
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs have not ended, from an index for each state."""
+        states = [state for state in JobState if not state.ended]
+        counts = ", ".join(
+            f"(SELECT count(*) FROM job WHERE state = '{state.value}')" for state in states
+        )
+        return dict(zip(states, self._database.query(f"SELECT {counts}")[0], strict=True))
+
     def next_due(self) -> datetime | None:
         """Return when the first of the scheduled jobs may begin."""
         rows = self._database.query(_NEXT_DUE)
