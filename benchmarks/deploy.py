@@ -1,4 +1,4 @@
-"""Deployments while many clients ask: what fails, how long one takes, and what ten apps cost idle.
+"""Deployments while many clients ask: what fails, and how long one takes.
 
 The peer of the first figure is Caddy whose configuration is reloaded for each switch.
 """
@@ -15,13 +15,12 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from benchmarks.idle import resident_mb
 from benchmarks.measure import median
 from benchmarks.report import Row, main, version_of
 from covey.engines.caddy.process import find_program
 from tests.engines.caddy.backends import Backend
 from tests.engines.caddy.load import Load, Socket
-from tests.podman import WEB, new_podman
+from tests.podman import new_podman
 from tests.system.harness import eventually, free_port, new_fleet
 from tests.system.hosting import Host, new_host
 
@@ -29,7 +28,6 @@ DEPLOYMENTS = 100
 CLIENTS = 16
 SOCKETS = 50
 ROUNDS = 10
-APPS = 10
 TARGET_OVERHEAD_S = 1.0
 _TOP = '{"admin": {"listen": "127.0.0.1:%d"}, "apps": {"http": {"servers": {"edge": %s}}}}'
 
@@ -202,50 +200,12 @@ def time_to_serve(host: Host) -> list[Row]:
     ]
 
 
-def idle_with_apps(host: Host) -> list[Row]:
-    """Weigh a node with ten apps that nobody asks."""
-    for number in range(APPS):
-        name = f"idle-{number}"
-        host.node.run("apps", "create", name, "--image", WEB)
-        host.node.run("apps", "deploy", name, "--quiet")
-    time.sleep(15)
-    assert host.node.process is not None
-    daemon = resident_mb(host.node.process.pid)
-    caddy = sum(resident_mb(pid) for pid in _caddies(host.node.home))
-    return [
-        Row(f"idle memory with {APPS} apps, daemon", daemon, "MB"),
-        Row(
-            f"idle memory with {APPS} apps, daemon and Caddy",
-            daemon + caddy,
-            "MB",
-            None,
-            "published: Dokploy 464 to 633 MiB",
-        ),
-    ]
-
-
 def _answers(port: int) -> bool:
     try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
     except OSError:
         return False
     return True
-
-
-def _caddies(home: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            environ = (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        is_caddy = words[0].endswith(b"/caddy")
-        if is_caddy and str(home).encode() in environ + b" ".join(words):
-            found.append(int(entry.name))
-    return found
 
 
 def run() -> list[Row]:
@@ -255,7 +215,6 @@ def run() -> list[Row]:
         rows = time_to_serve(host)
         rows += deployments_under_load(host)
         rows += reloads_under_load()
-        rows += idle_with_apps(host)
     return rows
 
 

@@ -11,7 +11,7 @@ PARTS = {
     "Apps": ("deploy", "proxy", "webhook", "jobs"),
     "Other machines": ("exec", "copy", "fanout", "failover"),
     "Variables": ("prompt", "new_shell", "startup", "latency", "first_sync"),
-    "An idle node": ("idle",),
+    "An idle node": ("idle", "idle_apps"),
 }
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
