@@ -71,7 +71,7 @@ class WebhookDeployments:
     def apps(self) -> list[FedApp]:
         """Return this node's apps that have a git source."""
         return [
-            FedApp(app.name, app.source.url, app.source.ref, self._wants_previews(app))
+            self._fed(app, app.source)
             for app in self._apps.records.on(self._apps.node)
             if isinstance(app.source, GitSource) and app.preview is None
         ]
@@ -206,9 +206,20 @@ class WebhookDeployments:
         found = self._jobs.find(states=_PENDING, subject=_subject(name))
         return found[0].kind if found else None
 
-    def _wants_previews(self, app: App) -> bool:
+    def _fed(self, app: App, source: GitSource) -> FedApp:
         running = self._apps.deployments.running(app.name)
-        return running is not None and running.release.config.preview.enabled
+        if running is None:
+            return FedApp(app.name, source.url, source.ref)
+        config = running.release.config
+        wanted = config.deploy.git
+        return FedApp(
+            app.name,
+            source.url,
+            source.ref,
+            config.preview.enabled,
+            wanted.branch or "",
+            wanted.paths,
+        )
 
     def _updated(self, app: App) -> datetime:
         deployments = self._apps.deployments.of(app.name)

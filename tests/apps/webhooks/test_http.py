@@ -21,7 +21,7 @@ from covey.errors import LockedError
 from covey.operations.access import Caller
 from covey.operations.context import Services
 from covey.operations.registry import Registry
-from covey.surfaces.http.app import HttpSettings, build_app
+from covey.surfaces.http.app import HttpSettings, build_app, build_webhook_app
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from tests.apps.webhooks.recording import Scene
 from tests.apps.webhooks.sending import Sent, delivery, payload
@@ -82,7 +82,9 @@ class Served:
 
 
 @contextmanager
-def serving(settings: HttpSettings | None = None) -> Iterator[Served]:
+def serving(
+    settings: HttpSettings | None = None, *, behind_proxy: bool = False
+) -> Iterator[Served]:
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -100,15 +102,18 @@ def serving(settings: HttpSettings | None = None) -> Iterator[Served]:
     services.provide(Reception, scene.reception)
 
     async def start() -> tuple[HttpServer, int]:
+        limits = settings or HttpSettings(rate_limit_per_minute=0, max_delivery_bytes=MAX_BODY)
         app = build_app(
             REGISTRY,
             services,
             trail,
             Members(),
-            settings=settings or HttpSettings(rate_limit_per_minute=0, max_body_bytes=MAX_BODY),
+            settings=limits,
             health=lambda: "ready",
             webhooks=lambda: services.get(Reception),
         )
+        if behind_proxy:
+            app = build_webhook_app(lambda: services.get(Reception), trail, limits)
         server = HttpServer(app)
         sockets = bind_tcp("127.0.0.1", 0)
         await server.start([Listener(item) for item in sockets])
@@ -245,6 +250,23 @@ def test_forgeries_are_limited_and_do_not_flush_the_trail():
         assert len(served.trail.entries) == 3
         good = delivery("github", "push", secret=secret)
         assert served.post("/webhooks/github", good)[0] == 202
+
+
+def test_forgeries_from_many_networks_do_not_flush_the_trail_either():
+    with serving(behind_proxy=True) as served:
+        forged = delivery("github", "push", secret="another")
+        for number in range(80):
+            headers = {"x-real-ip": f"2001:db8:{number:x}::1"}
+            assert served.post("/webhooks/github", forged, headers)[0] == 401
+        assert len(served.trail.entries) == 60
+
+
+def test_a_delivery_may_be_larger_than_other_requests():
+    settings = HttpSettings(rate_limit_per_minute=0, max_body_bytes=1000)
+    with serving(settings) as served:
+        body = payload("github", "push") | {"padding": "x" * (9 << 20)}
+        sent = delivery("github", "push", secret=made(served), body=body)
+        assert served.post("/webhooks/github", sent)[0] == 202
 
 
 def test_requests_are_limited():

@@ -162,6 +162,25 @@ def test_which_files_matter(patterns: tuple[str, ...], wanted: bool):
 
 
 @pytest.mark.parametrize(
+    "patterns,branch,wanted",
+    [
+        ((), "", True),
+        (("src/",), "main", True),
+        (("docs/",), "", False),
+        (("!src/",), "", False),
+        ((), "live", False),
+    ],
+)
+def test_the_file_of_an_app_says_which_pushes_it_wants(
+    patterns: tuple[str, ...], branch: str, wanted: bool
+):
+    app = replace(APP, paths=patterns, branch=branch)
+    assert is_deployed(decide(PUSH, Options(), app)) is wanted
+    other = Options(branches=("main",), paths=("docs/**",))
+    assert not is_deployed(decide(PUSH, other, app))
+
+
+@pytest.mark.parametrize(
     "event",
     [replace(PUSH, paths=None), replace(PUSH, forced=True), replace(PUSH, created=True)],
     ids=["not told", "forced", "new branch"],

@@ -30,13 +30,15 @@ class FedApp:
     """An app of this node that webhooks can deploy, as far as they must know it.
 
     `url` is its git repository's address, `ref` the branch that it follows or "" for the default.
-    `previews` says that its own file asks for previews.
+    `previews` says that its own file asks for previews, `branch` and `paths` which pushes it wants.
     """
 
     name: str
     url: str = ""
     ref: str = ""
     previews: bool = False
+    branch: str = ""
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

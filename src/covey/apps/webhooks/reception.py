@@ -147,7 +147,7 @@ class Reception:
                 return Receipt(ReceiptStatus.DUPLICATE, integration.name)
             delivery = Delivery(forge.delivery(headers), now, forge.event(headers), Outcome.IGNORED)
             try:
-                events = forge.parse(headers, body)
+                events = await _parsed(forge, headers, body)
             except InvalidRequestError as error:
                 invalid = msgspec.structs.replace(
                     delivery, outcome=Outcome.INVALID, reasons=(error.message,)
@@ -320,6 +320,12 @@ async def _prove(
             hint="Compare the secret and the address with those that covey webhooks create gave.",
         )
     return integration
+
+
+async def _parsed(forge: Forge, headers: Headers, body: bytes) -> tuple[Event, ...]:
+    if len(body) <= _LARGE:
+        return forge.parse(headers, body)
+    return await asyncio.to_thread(forge.parse, headers, body)
 
 
 _nobodys_secret = secrets.token_hex(32)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from covey.apps.changed_files import names_any
 from covey.apps.webhooks.globs import any_matches
 from covey.apps.webhooks.model import (
     Event,
@@ -31,8 +32,9 @@ class Options(msgspec.Struct, frozen=True):
     """What an integration lets through.
 
     Without `branches` and `tags`, pushes to the branch that the app follows; with `tags` alone,
-    tags alone. With `releases`, a release's tag counts and a pushed tag does not. `forks` lets the
-    code of anybody who opens a pull request run with the preview's variables.
+    tags alone. The patterns of the app's own file hold besides `paths`. With `releases`, a
+    release's tag counts and a pushed tag does not. `forks` lets the code of anybody who opens a
+    pull request run with the preview's variables.
     """
 
     branches: tuple[str, ...] = ()
@@ -124,7 +126,7 @@ def _push(event: Push, options: Options, app: FedApp) -> Decision:
         return Skip(f"{what} is not deployed")
     if says_skip(event.message):
         return Skip("the commit's message says to skip it")
-    if event.kind is RefKind.BRANCH and _untouched(event, options):
+    if event.kind is RefKind.BRANCH and _untouched(event, options, app):
         return Skip("no file changed that matters here")
     return Deploy(event.kind, event.ref, event.commit, event.message)
 
@@ -139,19 +141,23 @@ def _wanted(event: Push, options: Options, app: FedApp) -> bool:
             return _followed(event.ref, event.repository, options, app)
 
 
-def _untouched(event: Push, options: Options) -> bool:
+def _untouched(event: Push, options: Options, app: FedApp) -> bool:
     """Whether it is sure that no file changed that matters.
 
     Of a new branch or a forced push, the listed commits do not tell all that changed.
     """
-    if not options.paths or event.paths is None or event.created or event.forced:
+    if event.paths is None or event.created or event.forced:
         return False
-    return not any_matches(event.paths, options.paths)
+    if options.paths and not any_matches(event.paths, options.paths):
+        return True
+    return bool(app.paths) and not names_any(app.paths, event.paths)
 
 
 def _followed(branch: str, repository: Repository, options: Options, app: FedApp) -> bool:
     if options.branches:
         return any_matches((branch,), options.branches)
+    if app.branch:
+        return branch == app.branch
     if app.ref:
         return branch == app.ref.removeprefix("refs/heads/")
     if repository.default_branch:

@@ -31,7 +31,7 @@ class HttpSettings:
 
     Without `failed_authentications_per_minute`, an address may fail a sixtieth of the rate limit.
     `allowed_hosts` are names besides `localhost`, the machine's own and IP addresses by which
-    clients on this machine may call the node.
+    clients on this machine may call the node. GitHub's deliveries have at most 25 MiB.
     """
 
     rate_limit_per_minute: int = 600
@@ -40,6 +40,7 @@ class HttpSettings:
     default_timeout: float = 300.0
     allowed_hosts: tuple[str, ...] = ()
     max_push_bytes: int = 1 << 30
+    max_delivery_bytes: int = 25 << 20
 
     @property
     def failures_per_minute(self) -> int:
@@ -86,7 +87,7 @@ def build_app(
     rows += Pages(gate, registry, metrics, health).rows()
     rows += GitPages(gate, registry, services, audit, settings.max_push_bytes).rows()
     if webhooks is not None:
-        rows += Webhooks(gate.limits, webhooks, audit, settings.max_body_bytes, failures).rows()
+        rows += Webhooks(gate.limits, webhooks, audit, settings.max_delivery_bytes, failures).rows()
     router = Router(list(extra_routes), redirect_slashes=False, default=Table(rows))
     return Guard(router, metrics, settings.allowed_hosts)
 
@@ -102,7 +103,7 @@ def build_webhook_app(
         RateLimits(settings.rate_limit_per_minute),
         webhooks,
         audit,
-        settings.max_body_bytes,
+        settings.max_delivery_bytes,
         settings.failures_per_minute,
         proxied_address,
     ).rows()

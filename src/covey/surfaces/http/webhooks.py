@@ -28,6 +28,9 @@ from covey.surfaces.http.routing import Row
 
 _MOST_BYTES = 64 << 20
 _MOST_FROM_ONE = 32 << 20
+_MOST_FORGED = 60
+"""Forged deliveries of one minute, from everywhere, that the audit trail keeps."""
+
 _JSON = "application/json"
 
 
@@ -100,17 +103,19 @@ class Webhooks:
     """Makes the rows of deliveries.
 
     A forged delivery is refused and kept in the audit trail, until its network has sent too many:
-    then it is refused alone, so that nobody can flush the trail.
+    then it is refused alone, and so are those of many networks, so that nobody can flush the
+    trail.
     """
 
     limits: RateLimits
     receiver: Callable[[], WebhookReceiver]
     audit: AuditSink
-    max_body_bytes: int
+    max_bytes: int
     failures_per_minute: int
     address_of: Callable[[Scope], str] = address_of
     _budget: BodyBudget = field(default_factory=BodyBudget)
     _failures: TokenBuckets = field(init=False)
+    _forged: TokenBuckets = field(default_factory=lambda: TokenBuckets(_MOST_FORGED))
 
     def __post_init__(self) -> None:
         """Make the limit on forged deliveries."""
@@ -141,12 +146,13 @@ class Webhooks:
         address = self.address_of(request.scope)
         self.limits.stranger(address)
         take = way(self.receiver())
-        body = await self._budget.read(request, self.max_body_bytes, network_of(address))
+        body = await self._budget.read(request, self.max_bytes, network_of(address))
         try:
             receipt = await take(place, _headers(request), body)
         except UnauthenticatedError:
             self._count_failure(address)
-            self._record(request, place, "", UnauthenticatedError.code)
+            if self._forged.take("") == 0:
+                self._record(request, place, "", UnauthenticatedError.code)
             raise
         except InvalidRequestError as error:
             self._record(request, place, "", error.code)
