@@ -16,7 +16,8 @@ from typing import Any
 
 import tomli_w
 
-from tests.podman import PYTHON, WEB, Podman
+from tests.images import PYTHON, WEB
+from tests.podman import Podman
 from tests.system.harness import Fleet, Node, eventually, free_port
 
 _SERVER = '''
