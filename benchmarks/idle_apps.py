@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.idle import resident_mb
@@ -46,7 +47,7 @@ def deploy_all(host: Host) -> None:
         name = f"idle-{number}"
         host.node.run("apps", "create", name, "--image", WEB)
         host.node.run("apps", "deploy", name, "--quiet")
-        eventually(lambda name=name: host.get(name))
+        eventually(partial(host.get, name))
 
 
 def caddies(home: Path) -> list[int]:
