@@ -241,8 +241,8 @@ class Builder:
         secrets = {name: variables.values[name] for name in config.build.secrets}
         say.learn(secrets.values())
         context = root / plan.context
-        await asyncio.to_thread(_add_ignored, context, plan.ignore)
         name, text = await asyncio.to_thread(_dockerfile, root, plan)
+        await asyncio.to_thread(add_ignored, context, name, plan.ignore)
         return BuildRequest(
             context=context,
             tag=self._here.naming.image(app.name, deployment.number),
@@ -301,15 +301,26 @@ class Builder:
         return self._here.places.work_of(deployment.app, deployment.number)
 
 
-def _add_ignored(context: Path, patterns: Sequence[str]) -> None:
-    """Leave more files out of a build, in the copy of the source that is built."""
+def add_ignored(context: Path, dockerfile: str, patterns: Sequence[str]) -> None:
+    """Leave more files out of a build, in the copy of the source that is built.
+
+    They go to the ignore file that counts; raises `InvalidRequestError` if none can be written.
+    """
     if not patterns:
         return
-    place = context / ".dockerignore"
-    if place.is_symlink():
-        place.unlink()
-    text = place.read_text("utf-8", "replace") if place.exists() else ""
-    place.write_text("\n".join([text.rstrip("\n"), *patterns, ""]), "utf-8")
+    names = (f"{dockerfile}.dockerignore", ".containerignore", ".dockerignore")
+    present = (context / name for name in names if (context / name).is_file())
+    place = next(present, context / ".dockerignore")
+    try:
+        text = place.read_text("utf-8", "replace") if place.is_file() else ""
+        if place.is_symlink():
+            place.unlink()
+        place.write_text("\n".join([text.rstrip("\n"), *patterns, ""]), "utf-8")
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{place.name} of the source is no file that can be read.",
+            hint="Make it a plain file, or remove it.",
+        ) from error
 
 
 def _dockerfile(root: Path, plan: BuildPlan) -> tuple[str, str | None]:

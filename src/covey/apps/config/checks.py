@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from covey.apps.config.model import WEB, AppConfig, Domain, HealthCheck, Strategy
 from covey.apps.config.tables import Path, Problem, dotted
@@ -154,12 +154,17 @@ def _domains(config: AppConfig) -> Iterator[Problem]:
 
 
 def _environment(config: AppConfig) -> Iterator[Problem]:
-    if "PORT" in config.env:
-        yield Problem(
-            ("env", "PORT"),
-            "env.PORT is set by Covey to the app's port.",
-            f"Write port = {config.env['PORT'][:10]} at the top of the file instead.",
-        )
+    tables: tuple[tuple[Path, Mapping[str, str]], ...] = (
+        (("env",), config.env),
+        (("preview", "env"), config.preview.env),
+    )
+    for path, names in tables:
+        if "PORT" in names:
+            yield Problem(
+                (*path, "PORT"),
+                f"{dotted(path)}.PORT is set by Covey to the app's port.",
+                f"Write port = {names['PORT'][:10]} at the top of the file instead.",
+            )
 
 
 def _rolling_volumes(config: AppConfig) -> Iterator[Problem]:
@@ -174,13 +179,17 @@ def _rolling_volumes(config: AppConfig) -> Iterator[Problem]:
 
 
 def _telling_names(config: AppConfig) -> Iterator[Problem]:
-    for section, names in (("env", config.env), ("build", config.build.args)):
+    tables: tuple[tuple[Path, Mapping[str, str]], ...] = (
+        (("env",), config.env),
+        (("preview", "env"), config.preview.env),
+        (("build", "args"), config.build.args),
+    )
+    for path, names in tables:
         for name, value in names.items():
             if value and any(part in name.upper() for part in _TELLING):
-                place = "env" if section == "env" else "build.args"
                 yield Problem(
-                    ("env", name) if section == "env" else ("build", "args", name),
-                    f"{place}.{name} looks like a secret, and everyone with the source reads it.",
+                    (*path, name),
+                    f"{dotted(path)}.{name} looks like a secret, and everyone with the source reads it.",
                     "Keep it in Covey: covey env set, or build.secrets for a build.",
                 )
 

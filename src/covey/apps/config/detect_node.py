@@ -15,6 +15,9 @@ from covey.apps.config.tree import SourceTree
 
 _DEFAULT_MAJOR = 22
 _OLDEST_MAJOR = 16
+_VERSION = re.compile(r"(>=|>|<=|<|\^|~)?\s*v?([0-9]{2})\b")
+_LONGEST_VERSION = 200
+_LONGEST_SCRIPT = 2000
 _DEVELOPMENT = re.compile(
     r"(?:npx\s+)?(?:vite(?:\s|$)|react-scripts\s+start|ng\s+serve|vue-cli-service\s+serve"
     r"|astro\s+(?:dev|preview)|gatsby\s+develop|webpack(?:-dev-server|\s+serve)|next\s+dev"
@@ -126,9 +129,7 @@ def _major(tree: SourceTree, package: Mapping[str, Any]) -> int:
     engines = package.get("engines")
     wanted = engines.get("node") if isinstance(engines, dict) else None
     for text in (tree.text(".nvmrc"), tree.text(".node-version"), wanted):
-        match = (
-            re.search(r"(>=|>|<=|<|\^|~)?\s*v?(\d{2})\b", text) if isinstance(text, str) else None
-        )
+        match = _VERSION.search(text[:_LONGEST_VERSION]) if isinstance(text, str) else None
         if match is None or int(match[2]) < _OLDEST_MAJOR:
             continue
         major = int(match[2])
@@ -158,7 +159,8 @@ def _start(
     start = scripts.get("start", "").strip()
     if start and not _DEVELOPMENT.match(start):
         hooks = "prestart" in scripts or "poststart" in scripts
-        plain = _SIMPLE.fullmatch(start) and "=" not in start.split()[0] and not hooks
+        short = len(start) <= _LONGEST_SCRIPT
+        plain = short and _SIMPLE.fullmatch(start) and "=" not in start.split()[0] and not hooks
         return f"exec {start}" if plain else "exec npm run start", "started by its start script"
     if "next" in needs and "build" in scripts:
         return "exec next start", "Next.js found in package.json"

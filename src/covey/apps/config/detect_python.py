@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,15 +10,21 @@ from typing import Any
 
 from covey.apps.config.model import WEB
 from covey.apps.config.procfile import parse_procfile
+from covey.apps.config.toml_text import read_toml
 from covey.apps.config.tree import SourceTree
 
 _VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 _DEFAULT_VERSION = "3.13"
 _ENTRIES = ("main", "app", "application", "server", "api", "__init__")
 _ASGI = {"FastAPI": "fastapi", "Starlette": "starlette", "Litestar": "litestar", "Quart": "quart"}
-_CREATED = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?(\w+)\(", re.MULTILINE)
-_FACTORY = re.compile(r"^def\s+(create_app|make_app)\s*\(", re.MULTILINE)
-_CLAUSE = re.compile(r"(>=|<=|==|~=|!=|>|<)\s*(\d+)(?:\.(\d+))?")
+# Nothing in these goes back over what it has taken: strangers write what they look at.
+_CREATED = re.compile(
+    r"^(\w++)(?:[ \t]*+:[^=\n]++)?+[ \t]*+=[ \t]*+(?:\w++\.)?+(\w++)\(", re.MULTILINE
+)
+_FACTORY = re.compile(r"^def[ \t]++(create_app|make_app)[ \t]*+\(", re.MULTILINE)
+_CLAUSE = re.compile(r"(>=|<=|==|~=|!=|>|<) *+(\d{1,4})(?:\.(\d{1,4}))?")
+_LOCAL = re.compile(r"^[ \t]*+(?:-e\s|--editable\s|\.|file:)", re.MULTILINE)
+_LONGEST_VERSION = 200
 _NATIVE = {
     "psycopg2": "libpq5",
     "psycopg": "libpq5",
@@ -99,8 +104,7 @@ def _installer(tree: SourceTree, project: Mapping[str, Any]) -> Installer:
 def _is_local(tree: SourceTree, project: Mapping[str, Any], installer: Installer) -> bool:
     """Whether some dependencies are directories of the source."""
     if installer is Installer.REQUIREMENTS:
-        local = re.compile(r"^\s*(?:-e\s|--editable\s|\.|file:)", re.MULTILINE)
-        return local.search(tree.text("requirements.txt")) is not None
+        return _LOCAL.search(tree.text("requirements.txt")) is not None
     if installer is Installer.UV:
         sources = _table(project, "tool", "uv", "sources").values()
         paths = any(isinstance(item, Mapping) and "path" in item for item in sources)
@@ -237,7 +241,7 @@ def _plain(names: Iterable[str]) -> Iterable[str]:
 
 def _version(tree: SourceTree, project: Mapping[str, Any]) -> str:
     for name in (".python-version", "runtime.txt"):
-        match = re.search(r"\b(3\.\d{1,2})", tree.text(name))
+        match = re.search(r"\b(3\.[0-9]{1,2})", tree.text(name)[:_LONGEST_VERSION])
         if match:
             return match[1]
     wanted = _table(project, "project").get("requires-python")
@@ -245,6 +249,7 @@ def _version(tree: SourceTree, project: Mapping[str, Any]) -> str:
         wanted = _table(project, "tool", "poetry", "dependencies").get("python")
     if not isinstance(wanted, str):
         return _DEFAULT_VERSION
+    wanted = wanted[:_LONGEST_VERSION]
     caret = re.fullmatch(r"\^(3\.\d+).*", wanted)
     clauses = _CLAUSE.findall(f">={caret[1]}" if caret else wanted)
     fitting = [version for version in _VERSIONS if all(_fits(version, item) for item in clauses)]
@@ -285,6 +290,6 @@ def _table(found: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 def _toml(text: str) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return read_toml(text)
+    except (RecursionError, ValueError):
         return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -11,6 +13,7 @@ from covey.apps.config.buildplan import DockerfileBuild, GeneratedBuild, plan_fi
 from covey.apps.config.containerfiles import own_containerfile
 from covey.apps.config.load import FILE_NAMES, AppFile, parse_app_file
 from covey.apps.config.merge import effective
+from covey.apps.config.model import AppConfig
 from covey.apps.config.tree import MOST_NAMES, SourceTree, seen, wanted_texts
 from covey.errors import ConflictError
 from covey.operations.access import Role
@@ -64,15 +67,14 @@ async def eject(
     files = [name for name in FILE_NAMES if name in visible]
     if missing := tuple(name for name in files if name not in given):
         return Ejected(wanted=missing)
-    file = parse_app_file(given[files[0]], name=files[0]) if files else AppFile()
-    config = effective(file).config
+    config = await asyncio.to_thread(_read, given, files)
     prefix = "" if config.build.context == "." else f"{config.build.context}/"
     below = frozenset(name[len(prefix) :] for name in visible if name.startswith(prefix))
     asked = [prefix + name for name in wanted_texts(below)]
     if missing := tuple(name for name in asked if name not in given):
         return Ejected(wanted=missing)
     own = {name[len(prefix) :]: given[name] for name in asked}
-    plan = plan_files(config, SourceTree(below, own))
+    plan = await asyncio.to_thread(plan_files, config, SourceTree(below, own))
     if isinstance(plan, DockerfileBuild):
         raise ConflictError(
             f"There is a {plan.dockerfile} already, and it is what is built.",
@@ -92,3 +94,8 @@ async def eject(
             "covey.app.toml.",
         )
     return Ejected(text=own_containerfile(plan.text), ignore=plan.ignore, reason=plan.reason)
+
+
+def _read(given: Mapping[str, str], files: Sequence[str]) -> AppConfig:
+    file = parse_app_file(given[files[0]], name=files[0]) if files else AppFile()
+    return effective(file).config

@@ -7,24 +7,31 @@ from collections.abc import Mapping
 
 from covey.apps.config.tables import Path
 
-_MOST_PARSED = 4 << 20
+_MOST_PARSED = 1 << 20
 
 
-def find_line(text: str, path: Path) -> int | None:
+class Patience:
+    """How many characters may still be parsed to find the lines of one file's problems."""
+
+    def __init__(self, left: int = _MOST_PARSED) -> None:
+        self.left = left
+
+
+def find_line(text: str, path: Path, patience: Patience | None = None) -> int | None:
     """Return the line, from 1, of the statement that first defines `path` in valid TOML.
 
     Every statement ends at a line's end and leaves a valid document before it, and what is
     defined stays defined, so its end is found by halving. None for what is not there, or costs
     too much to find in a text that was made to be slow.
     """
-    search = _Search(text, path)
+    search = _Search(text, path, patience or Patience())
     low, top = 0, len(search.lines)
     if not search.defines(top):
         return None
     while top - low > 1:
         middle = (low + top) // 2
         end, found = search.next_boundary(middle, top)
-        if search.left <= 0:
+        if search.patience.left <= 0:
             return None
         if found is False:
             low = end
@@ -34,9 +41,9 @@ def find_line(text: str, path: Path) -> int | None:
 
 
 class _Search:
-    def __init__(self, text: str, path: Path) -> None:
+    def __init__(self, text: str, path: Path, patience: Patience) -> None:
         self.lines = text.split("\n")
-        self.left = _MOST_PARSED
+        self.patience = patience
         self._path = path
 
     def next_boundary(self, start: int, stop: int) -> tuple[int, bool | None]:
@@ -49,10 +56,10 @@ class _Search:
 
     def defines(self, end: int) -> bool | None:
         """Whether the first `end` lines define the path; None if they are no whole document."""
-        text = "\n".join(self.lines[:end])
-        self.left -= len(text) + 1
-        if self.left <= 0:
+        if self.patience.left <= 0:
             return None
+        text = "\n".join(self.lines[:end])
+        self.patience.left -= len(text) + 1
         try:
             return _contains(tomllib.loads(text), self._path)
         except (tomllib.TOMLDecodeError, RecursionError):

@@ -13,6 +13,7 @@ import msgspec
 
 from covey.apps.config.problems import invalid
 from covey.apps.config.tables import read_tables
+from covey.apps.config.toml_text import read_toml
 from covey.errors import InvalidRequestError, StorageError
 
 FILE_NAME = "covey.app.toml"
@@ -66,7 +67,7 @@ def parse_app_file(raw: bytes | str, *, name: str = FILE_NAME) -> AppFile:
             details={"file": name, "line": line},
         ) from error
     try:
-        given = tomllib.loads(text)
+        given = read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(name, text, str(error)) from error
     except (RecursionError, ValueError) as error:

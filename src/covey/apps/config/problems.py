@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from covey.apps.config.lines import find_line
+from covey.apps.config.lines import Patience, find_line
 from covey.apps.config.tables import Path, Problem
 from covey.errors import InvalidRequestError
 
@@ -19,7 +19,8 @@ def invalid(
     `name` and `text` are those of the file; a path at or below one of `overridden` was set by a
     command or the API instead.
     """
-    told = [_tell(problem, name, text, overridden) for problem in problems[:_MOST_TOLD]]
+    patience = Patience()
+    told = [_tell(item, name, text, overridden, patience) for item in problems[:_MOST_TOLD]]
     details = {"problems": [detail for _, detail in told]}
     if len(problems) == 1:
         sentence, detail = told[0]
@@ -41,7 +42,7 @@ def invalid(
 
 
 def _tell(
-    problem: Problem, name: str, text: str, overridden: Sequence[Path]
+    problem: Problem, name: str, text: str, overridden: Sequence[Path], patience: Patience
 ) -> tuple[str, dict[str, object]]:
     detail: dict[str, object] = {"key": _key(problem.path), "reason": problem.sentence}
     by_override = f"A setting of the app that wins over its file: {problem.sentence}"
@@ -49,7 +50,7 @@ def _tell(
         return by_override, detail
     line = None
     for length in range(len(problem.path), 0, -1):
-        line = find_line(text, problem.path[:length]) if text else None
+        line = find_line(text, problem.path[:length], patience) if text else None
         if line is not None:
             break
     if line is not None:

@@ -1,0 +1,48 @@
+"""Sources that were made to hold up whoever looks at them."""
+
+from __future__ import annotations
+
+import pytest
+
+from covey.apps.config.buildplan import plan_files
+from covey.apps.config.load import parse_app_file
+from covey.apps.config.model import AppConfig
+from covey.apps.config.toml_text import read_toml
+from covey.apps.config.tree import SourceTree
+from covey.errors import InvalidRequestError
+
+_LONG = 250_000
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"app.py": "a:" + " " * _LONG, "requirements.txt": "flask"},
+        {"app.py": "a" * _LONG, "requirements.txt": "flask"},
+        {"main.py": "", "requirements.txt": "\n" * _LONG},
+        {"main.py": "", "requirements.txt": " " * _LONG},
+        {".nvmrc": " " * _LONG, "package.json": '{"scripts":{"start":"node x"}}'},
+        {"package.json": '{"scripts":{"start":"' + "a " * (_LONG // 2) + '"}}'},
+        {"main.py": "", "pyproject.toml": "a." * (_LONG // 2) + "a=1"},
+        {"main.py": "", "pyproject.toml": f'[project]\nrequires-python=">={"1" * _LONG}"'},
+        {"main.py": "", ".python-version": "\u0663." + "\u0663" * _LONG},
+        {"main.py": "", "Procfile": "web" + " " * _LONG},
+    ],
+)
+def test_no_text_of_a_source_costs_more_than_its_length(texts: dict[str, str]) -> None:
+    # Once, each of these took minutes, and no other thread of the process ran meanwhile.
+    assert plan_files(AppConfig(), SourceTree(frozenset(texts), texts))
+
+
+def test_no_key_of_a_file_has_thousands_of_parts() -> None:
+    for text in ("a." * 30_000 + "a = 1", 'a = {"x"' + '."x"' * 10_000 + " = 1}"):
+        with pytest.raises(InvalidRequestError, match="nested too deeply"):
+            parse_app_file(text)
+    many = ", ".join(f'"10.0.{number}.0/24"' for number in range(200))
+    assert read_toml(f"allow_from = [{many}]\n")
+
+
+def test_lines_are_not_looked_for_without_end() -> None:
+    text = 'x = """' + "\n" * 60_000 + '"""\ny = 1'
+    with pytest.raises(InvalidRequestError, match="2 problems"):
+        parse_app_file(text)
