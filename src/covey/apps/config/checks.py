@@ -189,7 +189,8 @@ def _telling_names(config: AppConfig) -> Iterator[Problem]:
             if value and any(part in name.upper() for part in _TELLING):
                 yield Problem(
                     (*path, name),
-                    f"{dotted(path)}.{name} looks like a secret, and everyone with the source reads it.",
+                    f"{dotted(path)}.{name} looks like a secret, and everyone with the source "
+                    "reads it.",
                     "Keep it in Covey: covey env set, or build.secrets for a build.",
                 )
 
