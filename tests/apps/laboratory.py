@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from covey.apps.containers import ContainerState, Log
+from covey.apps.containers import ContainerSpec, ContainerState, Log
 from covey.apps.layout import pool_of
 from covey.apps.model import App, Deployment, Trigger
 from covey.apps.routing.ports import ProxyPlan, ServedCertificate
@@ -37,6 +37,8 @@ from covey.wiring.apps import AppNode, NodeApps
 from tests.env.nodes import TableOfReferences
 from tests.fleet.token_store import HERE, MemoryRecords
 from tests.waiting import until
+
+_TURNS = 5
 
 
 @dataclass
@@ -158,6 +160,9 @@ class Laboratory:
     async def close(self) -> None:
         await self.stop()
         await self.engine.end_all()
+        for _ in range(_TURNS):
+            # Connections that were cut are let go of in the loop's next turns.
+            await asyncio.sleep(0)
 
     def version(self, name: str, behaviour: Behaviour | None = None, **config: Any) -> None:
         """Describe a version; its web process answers with its name."""
@@ -216,6 +221,11 @@ class Laboratory:
         """List what runs of an app, as NUMBER-PROCESS-SLOT."""
         prefix = f"covey-{HERE[:6]}-{app}-"
         return [state.name.removeprefix(prefix) for state in await self.containers(app)]
+
+    def specs(self, app: str) -> list[ContainerSpec]:
+        """List how the containers of an app were asked for."""
+        found = [one.spec for one in self.engine._containers.values()]
+        return [spec for spec in found if spec.labels.get("covey.app") == app]
 
     def log(self, job: str) -> str:
         """Return a job's log so far."""

@@ -18,12 +18,16 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class HttpCheck:
-    """A GET of `path` that must be answered with a status from `lowest` to `highest`."""
+    """A GET of `path` that must be answered with a status from `lowest` to `highest`.
+
+    `host` is the name that is asked for: frameworks refuse names that are not the app's own.
+    """
 
     port: int
     path: str
     lowest: int = 200
     highest: int = 399
+    host: str = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ class HealthPolicy:
 class Probe(Protocol):
     """Asks an address; returns None if it is healthy, else in a few words why not."""
 
-    async def http(self, host: str, port: int, path: str, *, timeout_s: float) -> int | str:
+    async def http(
+        self, address: tuple[str, int], host: str, path: str, *, timeout_s: float
+    ) -> int | str:
         """Send one GET and return the status, or why there is none; never follows redirects."""
         ...
 
@@ -130,8 +136,8 @@ class HealthChecks:
                 return None
 
     async def _http(self, state: ContainerState, check: HttpCheck, limit_s: float) -> str | None:
-        host, published = _published(state, check.port)
-        found = await self._probe.http(host, published, check.path, timeout_s=limit_s)
+        address = _published(state, check.port)
+        found = await self._probe.http(address, check.host, check.path, timeout_s=limit_s)
         if isinstance(found, str):
             return found
         if check.lowest <= found <= check.highest:

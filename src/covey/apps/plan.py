@@ -202,7 +202,7 @@ def _containers(here: Here, given: Given) -> tuple[ContainerPlan, ...]:
     config = given.release.config
     names = [WEB, *(name for name in config.processes if name != WEB)]
     return tuple(
-        ContainerPlan(name, slot, _spec(here, given, name, slot), _policy(given.release, name))
+        ContainerPlan(name, slot, _spec(here, given, name, slot), _policy(here, given, name))
         for name in names
         for slot in range(config.replicas(name))
     )
@@ -236,7 +236,7 @@ def _spec(here: Here, given: Given, process: str, slot: int) -> ContainerSpec:
 
 def _env(here: Here, given: Given, process: str) -> dict[str, str]:
     app, deployment = given.app, given.deployment
-    host = next(iter(domains_of(here, app, given.release.config))).host
+    host = domains_of(here, app, given.release.config)[0].host
     return {
         "PORT": str(given.release.port),
         "COVEY_APP": app.name,
@@ -249,22 +249,24 @@ def _env(here: Here, given: Given, process: str) -> dict[str, str]:
     }
 
 
-def _policy(release: Release, process: str) -> HealthPolicy:
-    config = release.config
+def _policy(here: Here, given: Given, process: str) -> HealthPolicy:
+    config = given.release.config
     check = config.healthcheck
+    names = [domain.host for domain in domains_of(here, given.app, config)]
+    host = next((name for name in names if not name.startswith("*.")), "localhost")
     return HealthPolicy(
-        _check(check, release.port) if process == WEB else AliveCheck(_ALIVE_S),
+        _check(check, given.release.port, host) if process == WEB else AliveCheck(_ALIVE_S),
         interval_s=check.interval,
         timeout_s=check.timeout,
         limit_s=config.deploy.healthcheck_timeout,
     )
 
 
-def _check(check: HealthCheck, port: int) -> Check:
+def _check(check: HealthCheck, port: int, host: str) -> Check:
     at = check.port or port
     if check.command is not None:
         return CommandCheck(check.command)
     if check.path is not None:
         low, _, high = check.status.partition("-")
-        return HttpCheck(at, check.path, int(low), int(high or low))
+        return HttpCheck(at, check.path, int(low), int(high or low), host)
     return TcpCheck(at)

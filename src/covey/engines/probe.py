@@ -12,17 +12,12 @@ class SocketProbe:
     """Implements `Probe`."""
 
     async def http(
-        self,
-        host: str,
-        port: int,
-        path: str,
-        *,
-        timeout_s: float,
+        self, address: tuple[str, int], host: str, path: str, *, timeout_s: float
     ) -> int | str:
         """Send one GET and read the status line (RFC 9112)."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await _get(host, port, path)
+                return await _get(address, host, path)
         except TimeoutError:
             return f"GET {path} was not answered within {timeout_s:g} s"
         except OSError as error:
@@ -51,11 +46,11 @@ class SocketProbe:
         return None
 
 
-async def _get(host: str, port: int, path: str) -> int:
-    reader, writer = await asyncio.open_connection(host, port, limit=_MOST_HEAD)
+async def _get(address: tuple[str, int], host: str, path: str) -> int:
+    reader, writer = await asyncio.open_connection(*address, limit=_MOST_HEAD)
     try:
         writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: covey-health\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: covey-health\r\n"
             "Accept: */*\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n".encode()
         )
         await writer.drain()

@@ -202,7 +202,11 @@ class MemoryContainer:
         """Take the same ports at each start, as an engine does."""
         for port in self.spec.ports:
             number = self._ports.get(port, ("", 0))[1]
-            server = await asyncio.start_server(self._serve, "127.0.0.1", number)
+            try:
+                server = await asyncio.start_server(self._serve, "127.0.0.1", number)
+            except OSError:
+                # Another program has taken it meanwhile.
+                server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
             self._servers.append(server)
             self._ports[port] = ("127.0.0.1", server.sockets[0].getsockname()[1])
             if port != self.behaviour.serves:

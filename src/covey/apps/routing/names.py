@@ -18,7 +18,10 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\uffff]*")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+:-]{0,119}")
-_TARGET = re.compile(r"https?://[^\s/{}\"<>\\?#]+(?P<rest>[/?#][^\s{}\"<>\\]*)?")
+_REST = r"[^\s{}\"<>\\]*"
+_TARGET = re.compile(
+    rf"https?://[^\s/{{}}\"<>\\?#]+(?P<rest>[/?#]{_REST})?|(?P<path>/(?!/){_REST})"
+)
 _LARGEST_PORT = 65_535
 _MAPPED_BITS = 96
 _OF_THE_CONNECTION = frozenset(
@@ -122,18 +125,18 @@ def check_pool(name: str) -> None:
 
 
 def check_redirect(target: str) -> None:
-    """Refuse what is no http or https URL."""
+    """Refuse what is no http or https URL, nor a path of the same host."""
     if _TARGET.fullmatch(target) is None:
         raise InvalidRequestError(
             f"{target!r} is no URL to redirect to.",
-            hint="Write it like https://www.example.org or https://example.org/new",
+            hint="Write it like https://www.example.org, https://example.org/new or /new",
         )
 
 
 def redirect_keeps_path(target: str) -> bool:
     """Whether a redirection's target leaves path and query to the request."""
     found = _TARGET.fullmatch(target)
-    return found is not None and found["rest"] in {None, ""}
+    return found is not None and found["path"] is None and found["rest"] in {None, ""}
 
 
 def covers(pattern: str, host: str) -> bool:

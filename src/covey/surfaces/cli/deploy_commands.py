@@ -44,11 +44,18 @@ def deploy(session: Session, node: Node) -> click.Command:
             _deploy_directory(session, app, directory, detach=given["detach"])
             return
         changes = Changes(directory)
+        began = False
         while True:
             try:
                 _deploy_directory(session, app, directory, detach=False)
             except DeploymentFailedError as error:
                 session.output.error(error)
+            except CoveyError as error:
+                # What went well before may do so again once a file or the node has changed.
+                if not began:
+                    raise
+                session.output.error(error)
+            began = True
             session.output.note("Waiting for changes; Ctrl-C ends it.")
             changes.wait()
 

@@ -6,20 +6,32 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from covey.errors import CoveyError, UnreachableError
+from covey.errors import CoveyError, LockedError, UnreachableError
 from covey.surfaces.cli.session import Session
 from covey.surfaces.cli.terminal import paint, printable
 
 _LOGS = "apps.deployment-logs"
 _SHOW = "apps.deployment"
 _TRIES = 5
+_LOOKS = 50
+_LOOK_S = 0.2
 _GOOD = "succeeded"
+_PASSING = frozenset({UnreachableError.code, LockedError.code})
 
 
 class DeploymentFailedError(CoveyError):
     """The deployment ended, and its version does not serve."""
 
     code = "deployment_failed"
+
+
+class _BrokenOffError(Exception):
+    """The log broke off for `reason`, after the line with the number `seen`."""
+
+    def __init__(self, reason: CoveyError, seen: int) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.seen = seen
 
 
 def follow(session: Session, started: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -44,11 +56,12 @@ def _follow(session: Session, app: str, number: int) -> Mapping[str, Any]:
         try:
             seen = _print_log(session, app, number, seen)
             break
-        except UnreachableError:
+        except _BrokenOffError as error:
             # The daemon may be restarting; the deployment is resumed with it.
+            seen = error.seen
             if attempt == _TRIES - 1:
-                raise
-            _wait_for_daemon(session)
+                raise error.reason from None
+            _wait_for_daemon(session, app, number)
     ended: Mapping[str, Any] = session.client.call(_SHOW, app=app, number=number)
     if ended["state"] != _GOOD:
         reason = str(ended["reason"])
@@ -68,26 +81,32 @@ def _print_log(session: Session, app: str, number: int, seen: int) -> int:
     command = session.client.command(_LOGS)
     values = {"app": app, "number": number, "after": seen, "follow": True}
     step = ""
-    for line in session.client.stream(command, values):
-        seen = int(line["number"])
-        if output.as_json or output.quiet:
-            continue
-        if line["step"] != step:
-            step = str(line["step"])
-            if step:
-                output.line(paint(f"── {printable(step)}", "bold", colour=output.colour))
-        output.line(printable(str(line["text"])))
+    try:
+        for line in session.client.stream(command, values):
+            seen = int(line["number"])
+            if output.as_json or output.quiet:
+                continue
+            if line["step"] != step:
+                step = str(line["step"])
+                if step:
+                    output.line(paint(f"── {printable(step)}", "bold", colour=output.colour))
+            output.line(printable(str(line["text"])))
+    except CoveyError as error:
+        if error.code not in _PASSING:
+            raise
+        raise _BrokenOffError(error, seen) from error
     return seen
 
 
-def _wait_for_daemon(session: Session) -> None:
+def _wait_for_daemon(session: Session, app: str, number: int) -> None:
+    """Wait until it knows of the deployment again: one that stops still answers."""
     import time
 
-    for _ in range(50):
+    for _ in range(_LOOKS):
         with suppress(CoveyError):
-            if session.client.is_up():
-                return
-        time.sleep(0.2)
+            session.client.call(_SHOW, app=app, number=number)
+            return
+        time.sleep(_LOOK_S)
 
 
 def _told(state: str) -> str:
