@@ -63,7 +63,7 @@ class LargeFiles:
             raise TooLargeError(
                 f"Git LFS keeps {total >> 20} MiB for this commit, over "
                 f"{self._most_bytes >> 20} MiB.",
-                hint="Turn it off for the app, or deploy an image",
+                hint="Deploy a sub-directory without them, or an image",
             )
         groups: dict[tuple[Place, str], list[LfsFile]] = {}
         for item in files:
@@ -233,7 +233,7 @@ def _endpoint(item: LfsFile, schemes: Collection[str]) -> str:
         case "file":
             raise InvalidRequestError(
                 "Git LFS contents of a repository on this machine's disk have no server.",
-                hint="Name one in .lfsconfig, or turn LFS off for the app",
+                hint="Name one as lfs.url in .lfsconfig",
             )
         case _:
             pass
