@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from covey.engines.caddy.process import find_all
+
 T = TypeVar("T")
 COVEY = str(Path(sys.executable).with_name("covey"))
 DEADLINE_S = 30.0
@@ -191,10 +193,12 @@ class Fleet:
         return made
 
     def close(self) -> None:
-        """End every daemon that is still up."""
+        """End every daemon that is still up, and the proxies that outlast theirs."""
         for node in self.nodes:
             if node.process is not None:
                 node.kill()
+            for proxy in find_all(node.home / "data" / "caddy"):
+                os.kill(proxy.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -87,11 +87,11 @@ def test_a_daemon_killed_in_the_middle_of_a_change_leaves_what_was_kept(
                 files = {path.name for path in (tmp_path / "run" / "upstreams").iterdir()}
                 assert files == ({"a.0", "route%2Fb%2F0.0"} if there else {"a.0"})
                 pid = home.pid()
-                assert [item.pid for item in process.find_strays(home.paths.home)] == [pid]
+                assert [item.pid for item in process.find_all(home.paths.home)] == [pid]
             finally:
                 await routes.end_proxy()
                 await routes.stop()
-                for stray in process.find_strays(home.paths.home):
+                for stray in process.find_all(home.paths.home):
                     os.kill(stray.pid, signal.SIGKILL)
 
     asyncio.run(run())

@@ -227,7 +227,7 @@ class CaddyProxy:
         """Take over the proxy of an earlier daemon if it is as it should be; else end it."""
         record = process.read_record(self._paths)
         if record is None:
-            for stray in process.find_strays(self._paths.home):
+            for stray in process.find_all(self._paths.home):
                 _log.warning("a proxy that no record tells of (pid %d) is ended", stray.pid)
                 await process.end(stray, _REPLACE_S)
             return

@@ -153,10 +153,11 @@ def read_record(paths: CaddyPaths) -> ProcessRecord | None:
     return record if started_at(record.pid) == record.started else None
 
 
-def find_strays(home: Path) -> list[ProcessRecord]:
-    """Return the Caddys of this home that no record tells of.
+def find_all(home: Path) -> list[ProcessRecord]:
+    """Return the Caddys of this home; on Linux.
 
-    So it is if a daemon was killed while it started one, or the runtime directory was removed.
+    No record tells of one whose daemon was killed while it started it, or whose runtime directory
+    was removed.
     """
     found: list[ProcessRecord] = []
     wanted = f"HOME={home}".encode()
