@@ -114,7 +114,7 @@ class Connection(pygit2.RemoteCallbacks):
         hint = (
             "Make a deploy key and add it to the forge: covey apps keys create NAME"
             if self._url.scheme == "ssh"
-            else "Keep a token for it: covey apps keys create NAME --token --site HOST"
+            else "Keep a token for it: covey apps keys create NAME --site HOST --token-stdin"
         )
         return RefusedError(f"{self._url.place} {what}.", hint=hint)
 
