@@ -47,6 +47,13 @@ def main() -> int:
     return _run(argv)
 
 
+def git_remote() -> int:
+    """Run as git's helper for addresses that begin with `covey:`; returns the exit status."""
+    from covey.surfaces.cli.git_remote import run
+
+    return run(sys.argv[1:], _locals())
+
+
 def _run(argv: list[str]) -> int:
     from covey.surfaces.cli.app import run
 
