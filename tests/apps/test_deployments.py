@@ -9,6 +9,8 @@ import pytest
 from covey.apps.model import DeploymentState, Trigger
 from covey.apps.service import Wanted
 from covey.apps.sources import UploadSource
+from covey.env.model import Kind
+from covey.env.scope import Scope
 from covey.errors import ConflictError, NotFoundError
 from covey.jobs.model import JobState
 from tests.apps.laboratory import Laboratory, hold
@@ -171,6 +173,48 @@ async def test_changes_of_settings_at_one_time_are_all_kept(lab: Laboratory):
 
     await asyncio.gather(*(change(name) for name in names))
     assert lab.app("shop").overrides == {"env": dict.fromkeys(names, "x")}
+
+
+async def test_an_app_that_moves_to_another_project_gets_its_variables_and_network(lab: Laboratory):
+    lab.version("v1")
+    await lab.set(Scope.of_project("market"), "LEVEL", "debug", Kind.PLAIN)
+    await lab.deploy("shop", "v1")
+    before = lab.app("shop")
+    after = await lab.apps.update(before, project="market")
+    await lab.apps.follow_place(before, after, "a test")
+    await lab.ended(lab.deployments.latest("shop"))
+    await lab.settled()
+    [spec] = lab.specs("shop")
+    assert spec.env["LEVEL"] == "debug"
+    await lab.node.reconciler.run()
+    assert await lab.engine.list_networks({}) == [spec.network]
+
+
+async def test_old_deployments_are_forgotten(lab: Laboratory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("covey.apps.sweep._KEEP_RECORDS", 3)
+    lab.version("v1")
+    for _ in range(6):
+        await lab.deploy("shop", "v1")
+    await lab.settled()
+    assert [item.number for item in lab.deployments.of("shop")] == [6, 5, 4]
+
+
+async def test_a_process_that_is_not_there_is_named(lab: Laboratory):
+    lab.version("v1", processes={"worker": "work"})
+    await lab.deploy("shop", "v1")
+    lab.apps.check_process(lab.app("shop"), "worker")
+    with pytest.raises(NotFoundError, match="no process wroker") as raised:
+        lab.apps.check_process(lab.app("shop"), "wroker")
+    assert raised.value.hint == "It has: web, worker."
+
+
+async def test_who_listens_to_deployments_cannot_fail_them(lab: Laboratory):
+    def mistaken(_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    lab.node.subscribe(mistaken)
+    lab.version("v1")
+    assert (await lab.deploy("shop", "v1")).state is SUCCEEDED
 
 
 async def test_two_apps_of_one_name_are_not_made_at_one_time(lab: Laboratory):

@@ -117,12 +117,15 @@ async def set_source(
     project: Project | None = None,
     environment: Environment | None = None,
 ) -> AppView:
-    """Set where an app comes from, and to which project and environment it belongs."""
+    """Set where an app comes from, and to which project and environment it belongs.
+
+    Other variables than before are rolled out if the app runs; another source with what is next.
+    """
     apps = ctx.service(Apps)
     source = read_source(git, ref, subdirectory, key, image)
-    changed = await apps.update(
-        apps.here(app), project=project, environment=environment, source=source
-    )
+    before = apps.here(app)
+    changed = await apps.update(before, project=project, environment=environment, source=source)
+    await apps.follow_place(before, changed, ctx.caller.label)
     return view_app(apps, changed)
 
 

@@ -180,6 +180,8 @@ async def logs(
     """Show what the containers of an app print."""
     apps = ctx.service(Apps)
     name = apps.here(app).name
+    if process is not None:
+        apps.check_process(apps.here(app), process)
     found = ctx.service(AppOutput).lines(name, process=process, tail=tail, follow=follow)
     async for line in found:
         yield line

@@ -46,6 +46,8 @@ class AppOutput:
                 async for line in self._of(state, tail, follow=False):
                     yield line
             return
+        # An engine that is away is told at once; later it may come back.
+        await self._containers(app, process)
         queue: asyncio.Queue[AppLine] = asyncio.Queue(_WAITING)
         followed: dict[str, asyncio.Task[None]] = {}
         looking = asyncio.create_task(self._find_more(app, process, tail, queue, followed))

@@ -23,6 +23,7 @@ class Retirements:
     def __init__(self, hosting: Hosting) -> None:
         self._hosting = hosting
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._stopped = False
 
     async def begin(self, app: str, number: int) -> asyncio.Task[None]:
         """See to it that a version is retired, also if the daemon ends before."""
@@ -35,7 +36,8 @@ class Retirements:
             self._spawn(app, number)
 
     async def stop(self) -> None:
-        """Break off; the containers run on."""
+        """Break off; the containers run on, and the next start goes on."""
+        self._stopped = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -50,7 +52,8 @@ class Retirements:
 
     async def _run(self, app: str, number: int) -> None:
         try:
-            await self._retire(app, number)
+            if not self._stopped:
+                await self._retire(app, number)
         except CoveyError as error:
             _log.warning("deployment %d of %s is not retired yet: %s", number, app, error)
         except Exception:  # noqa: BLE001 - logged whole

@@ -147,6 +147,12 @@ class Apps:
                 await self.records.put(changed)
             return changed
 
+    async def follow_place(self, before: App, after: App, caller: str) -> None:
+        """Roll out the variables and the network of another project or environment."""
+        moved = (before.project, before.environment) != (after.project, after.environment)
+        if moved and not after.stopped and self.deployments.running(after.name) is not None:
+            await self.again(after, Trigger.CONFIG, caller)
+
     async def deploy(self, app: App, wanted: Wanted) -> Deployment:
         """Enqueue a deployment; an older one of the app that has not begun is superseded.
 
@@ -243,19 +249,13 @@ class Apps:
 
     async def scale(self, app: App, replicas: dict[str, int], caller: str) -> Deployment | None:
         """Change how many containers processes have, and roll that out unless it is stopped."""
-        running = self.running(app)
-        if running.release.built.static:
+        if self.running(app).release.built.static:
             raise ConflictError(
                 f"{app.name} is a static site: it has no containers.",
                 hint="The proxy serves it by itself.",
             )
-        known = {WEB, *running.release.config.processes}
-        unknown = sorted(replicas.keys() - known)
-        if unknown:
-            raise NotFoundError(
-                f"{app.name} has no process {unknown[0]}.",
-                hint=f"It has: {', '.join(sorted(known))}.",
-            )
+        for process in sorted(replicas):
+            self.check_process(app, process)
 
         def change(overrides: dict[str, object]) -> dict[str, object]:
             for process, count in replicas.items():
@@ -264,6 +264,16 @@ class Apps:
             return overrides
 
         return await self.configure(app, change, caller, Trigger.SCALE)
+
+    def check_process(self, app: App, process: str) -> None:
+        """Raise `NotFoundError` if an app that runs has no such process."""
+        running = self.deployments.running(app.name)
+        known = {process} if running is None else {WEB, *running.release.config.processes}
+        if process not in known:
+            raise NotFoundError(
+                f"{app.name} has no process {process}.",
+                hint=f"It has: {', '.join(sorted(known))}.",
+            )
 
     async def configure(
         self,

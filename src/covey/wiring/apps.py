@@ -130,7 +130,10 @@ class NodeApps:
 
     def _changed(self, deployment: Deployment) -> None:
         for listener in self._listeners:
-            listener(deployment)
+            try:
+                listener(deployment)
+            except Exception:  # noqa: BLE001 - who listens must not fail a deployment
+                _log.exception("deployment %d of %s", deployment.number, deployment.app)
 
     def _is_running(self, process: str) -> bool:
         """Whether something of this node still runs or will find a one-off container."""

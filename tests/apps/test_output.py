@@ -1,0 +1,64 @@
+"""What an app prints: the last lines, and those that come, also of later deployments."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from covey.apps.containers import ContainerState
+from covey.apps.output import AppLine, AppOutput
+from covey.errors import UnreachableError
+from covey.testing.memory_containers import Behaviour
+from tests.apps.laboratory import Laboratory
+
+
+def says(*lines: str) -> Behaviour:
+    return Behaviour(serves=8080, lines=lines)
+
+
+async def test_the_last_lines_of_each_container(lab: Laboratory):
+    lab.version("v1", says("one", "two", "three"), deploy={"replicas": 2})
+    await lab.deploy("shop", "v1")
+    found = lab.services.get(AppOutput).lines("shop", process=None, tail=2, follow=False)
+    told = [(line.source, line.text, line.deployment) async for line in found]
+    assert told == [
+        ("web.0", "two", 1),
+        ("web.0", "three", 1),
+        ("web.1", "two", 1),
+        ("web.1", "three", 1),
+    ]
+
+
+async def test_following_goes_on_with_the_next_version(lab: Laboratory):
+    lab.version("v1", says("first"))
+    lab.version("v2", says("second"))
+    await lab.deploy("shop", "v1")
+    heard: asyncio.Queue[AppLine] = asyncio.Queue()
+
+    async def listen() -> None:
+        lines = lab.services.get(AppOutput).lines("shop", process="web", tail=10, follow=True)
+        async with aclosing(lines) as found:  # type: ignore[type-var]
+            async for line in found:
+                heard.put_nowait(line)
+
+    listening = asyncio.create_task(listen())
+    line = await asyncio.wait_for(heard.get(), 10)
+    assert (line.text, line.deployment) == ("first", 1)
+    await lab.deploy("shop", "v2")
+    line = await asyncio.wait_for(heard.get(), 10)
+    assert (line.text, line.deployment) == ("second", 2)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_an_engine_that_is_away_is_told(lab: Laboratory):
+    async def away(_: object) -> list[ContainerState]:
+        raise UnreachableError("Podman does not answer.")
+
+    lab.engine.list_containers = away  # type: ignore[method-assign]
+    for follow in (False, True):
+        lines = lab.services.get(AppOutput).lines("shop", process=None, tail=1, follow=follow)
+        with pytest.raises(UnreachableError):
+            await anext(lines)
