@@ -128,6 +128,10 @@ class ProxySettings(msgspec.Struct, frozen=True):
             absolute_path(or_none=True),
         ),
     ] = ""
+    renewal_check: Annotated[
+        int,
+        Key("How often it looks whether a certificate is to be renewed.", span(1, 1, 86_400)),
+    ] = 600
     access_log_bytes: Annotated[
         int, Key("Most access log that is kept for each app.", size(1 << 16, 1 << 36))
     ] = 32 << 20

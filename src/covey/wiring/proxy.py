@@ -36,6 +36,7 @@ def make_routes(paths: Paths, settings: Settings, local: LocalState) -> RoutesSe
         acme_email=proxy.acme_email,
         acme_roots=proxy.acme_roots,
         access_log_bytes=proxy.access_log_bytes,
+        renewal_check_s=proxy.renewal_check,
     )
     issued = None
     if proxy.dns_hook:
