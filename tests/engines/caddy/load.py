@@ -130,5 +130,9 @@ class Socket:
         async with asyncio.timeout(10):
             return (await self._reader.readline()).decode().strip()
 
+    async def end(self) -> bytes:
+        """What still comes until the other side closes."""
+        return await self._reader.read()
+
     def close(self) -> None:
         self._writer.close()
