@@ -1,94 +1,82 @@
-"""The variables of an app, and which of their values no log may show."""
+"""Which variables an app is given, and which a preview is not, whatever its file says."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from covey.apps.config.load import parse_app_file
+from covey.apps.config.merge import effective
 from covey.apps.config.model import AppConfig
-from covey.apps.containers import ContainerStatus
-from covey.apps.masking import Masking
-from covey.apps.model import Preview
+from covey.apps.environment import AppEnvironment
+from covey.apps.model import App, Built, Preview, Release, Running
 from covey.env.model import Kind
-from covey.env.scope import Scope
-from covey.env.service import Assignment
-from covey.testing.memory_containers import Behaviour
-from tests.apps.laboratory import Laboratory
-from tests.waiting import until
+from covey.env.scope import Level
+from covey.errors import InvalidRequestError
+from tests.fleet.token_store import HERE
 
-FLEET = Scope.parse("fleet")
-
-
-async def test_an_apps_own_win_over_its_projects_and_those_over_the_file(lab: Laboratory):
-    lab.version("v1", env={"A": "file", "B": "file", "C": "file", "D": "file"})
-    for scope, names in (
-        (FLEET, "ABCD"),
-        (Scope.of_project("shop"), "ABC"),
-        (Scope.of_environment("shop", "production"), "AB"),
-        (Scope.of_app("shop"), "A"),
-    ):
-        for name in names:
-            await lab.set(scope, name, str(scope), Kind.PLAIN)
-    await lab.deploy("shop", "v1")
-    [container] = lab.specs("shop")
-    found = {name: container.env[name] for name in "ABCD"}
-    assert found == {
-        "A": "app:shop",
-        "B": "environment:shop/production",
-        "C": "project:shop",
-        "D": "file",
-    }
+VALUES = {
+    "AWS_KEY": (Level.FLEET, "fleet's"),
+    "GREETING": (Level.FLEET, "hello"),
+    "DATABASE": (Level.PROJECT, "db"),
+}
+SHOP = App("shop", HERE, "shop", "production", datetime.now(UTC))
+PREVIEW = msgspec.structs.replace(SHOP, name="shop-pr-7", preview=Preview("shop", 7))
 
 
-async def test_a_preview_has_variables_of_its_own_over_those_of_the_file(lab: Laboratory):
-    lab.version("v1", env={"A": "file", "B": "file"}, preview={"env": {"B": "preview"}})
-    await lab.apps.create("shop")
-    await lab.apps.create("shop-pr-7", preview=Preview("shop", 7))
-    for name, expected in (("shop", "file"), ("shop-pr-7", "preview")):
-        await lab.deploy(name, "v1")
-        [container] = lab.specs(name)
-        assert (container.env["A"], container.env["B"]) == ("file", expected)
+class Variables:
+    """Stands for the variables of a fleet."""
+
+    def __init__(self) -> None:
+        self.records = self.values = self
+
+    def place(self, *_names: object) -> Any:
+        return SimpleNamespace(project="shop", environment="production", host="freya")
+
+    def at(self, _place: object) -> Any:
+        def stack(level: Level) -> list[Any]:
+            scope, stored = SimpleNamespace(level=level), SimpleNamespace(kind=Kind.SECRET)
+            return [SimpleNamespace(scope=scope, stored=stored)]
+
+        return {name: stack(level) for name, (level, _) in VALUES.items()}
+
+    async def resolve(self, _layers: object) -> Any:
+        values = {name: value for name, (_, value) in VALUES.items()}
+        return SimpleNamespace(values=values, problem=lambda _name: None)
 
 
-async def test_a_secret_is_masked_where_it_is_part_of_another_value(lab: Laboratory):
-    secret = "hunter2-and-more"
-    await lab.set(FLEET, "PW", secret)
-    url = Assignment(Scope.of_app("shop"), "URL", "pg://shop:${PW}@db", Kind.PLAIN, expand=True)
-    await lab.env.set(url, "a test")
-    app = await lab.apps.create("shop")
-    found = await lab.hosting.environment.resolve(app, AppConfig())
-    assert found.values == {"URL": f"pg://shop:{secret}@db"}
-    said: list[str] = []
-    masking = Masking(said.append)
-    masking.learn(found.secrets)
-    masking(f"connecting to {found.values['URL']}")
-    assert said == ["connecting to pg://shop:********@db"]
+def config(text: str) -> AppConfig:
+    return effective(parse_app_file(text)).config
 
 
-async def test_what_a_release_command_prints_of_a_secret_is_masked(lab: Laboratory):
-    key = "-----BEGIN KEY-----\nbm90IGEga2V5IGF0IGFsbA\n-----END KEY-----"
-    lines = ("token is s3cret-value!", *key.split("\n"), "done")
-    lab.version("v1", Behaviour(serves=8080, lines=lines), release="migrate")
-    for name, value in (("TOKEN", "s3cret-value"), ("KEY", key)):
-        await lab.set(Scope.of_app("shop"), name, value)
-    asked = await lab.ask("shop", "v1")
-    await until(lambda: _prints(lab))
-    [container] = await lab.containers("shop")
-    await lab.engine.kill(container.id, "SIGTERM")
-    ended = await lab.ended(asked)
-    told = f"{lab.log(asked.job)}\n{ended.reason}\n{ended.hint}"
-    assert "token is ********!" in told
-    assert "done" in told
-    for part in ("s3cret-value", *key.split("\n")):
-        assert part not in told
+def resolve(app: App, text: str, serving: str = "") -> dict[str, str]:
+    release = Release(Built(), 1, parse_app_file(serving), config(serving), 8080)
+    running = {"shop": Running("shop", 1, release, datetime.now(UTC))} if serving else {}
+    environment = AppEnvironment(cast("Any", Variables()), running.get)
+    return dict(asyncio.run(environment.resolve(app, config(text))).values)
 
 
-async def test_what_a_version_printed_before_it_failed_is_masked(lab: Laboratory):
-    await lab.set(Scope.of_app("shop"), "TOKEN", "s3cret-value")
-    lab.version("v1", Behaviour(lines=("bad token s3cret-value",), exits=1))
-    ended = await lab.deploy("shop", "v1")
-    assert "bad token ********" in str(ended.hint)
-    job = lab.jobs.get(ended.job)
-    assert "s3cret-value" not in f"{lab.log(ended.job)}{ended}{job}"
+def test_an_app_gets_what_its_file_refers_to_and_what_its_project_has() -> None:
+    text = '[env]\nKEY = "${AWS_KEY}"\n[preview.env]\nKEY = "none"\n'
+    assert resolve(SHOP, text) == {"KEY": "fleet's", "DATABASE": "db"}
 
 
-async def _prints(lab: Laboratory) -> bool:
-    [*found] = await lab.containers("shop")
-    return bool(found) and found[0].status is ContainerStatus.RUNNING
+def test_a_preview_has_an_overlay_of_its_own() -> None:
+    text = '[env]\nMODE = "live"\n[preview.env]\nMODE = "try"\nUSES = "${DATABASE}"\n'
+    assert resolve(PREVIEW, text) == {"MODE": "try", "USES": "db", "DATABASE": "db"}
+
+
+def test_a_pull_request_cannot_take_variables_that_the_app_does_not() -> None:
+    wanted = '[env]\nHI = "${GREETING}"\nX = "${AWS_KEY}"\n'
+    for serving in ("", '[env]\nHI = "${GREETING}"\n', '[env]\nX = "$${AWS_KEY}"\n'):
+        with pytest.raises(InvalidRequestError, match="AWS_KEY"):
+            resolve(PREVIEW, wanted, serving)
+    with pytest.raises(InvalidRequestError, match="AWS_KEY"):
+        resolve(PREVIEW, '[preview.env]\nX = "${AWS_KEY}"\n')
+    found = resolve(PREVIEW, '[env]\nHI = "${GREETING}"\n', '[env]\nOTHER = "${GREETING}"\n')
+    assert found["HI"] == "hello"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from covey.apps.config.model import AppConfig
-from covey.apps.model import App
+from covey.apps.model import App, Preview, Running
 from covey.env.model import Kind
 from covey.env.scope import Level, Place, Scope
 from covey.env.service import EnvService, Removal
@@ -28,8 +29,9 @@ class AppVariables:
 class AppEnvironment:
     """Resolves variables for apps of this machine."""
 
-    def __init__(self, env: EnvService) -> None:
+    def __init__(self, env: EnvService, running: Callable[[str], Running | None]) -> None:
         self._env = env
+        self._running = running
 
     def check(self, app: App) -> None:
         """Raise `InvalidRequestError` if the app's project or environment cannot be one."""
@@ -46,8 +48,9 @@ class AppEnvironment:
         """Return the variables of an app.
 
         Those of the whole fleet and of hosts are for people's shells: an app gets one of them only
-        if its file refers to it, as `NAME = "${NAME}"`. Raises `ConflictError` for a variable
-        without a value, `InvalidRequestError` for a reference to none.
+        if its file refers to it, as `NAME = "${NAME}"`; a preview only if the file of the version
+        of its app that serves does, for anybody may write a pull request's. Raises `ConflictError`
+        for a variable without a value, `InvalidRequestError` for a reference to none.
         """
         file_env = {**config.env, **(config.preview.env if app.preview is not None else {})}
         here = self._env.place(app.project, app.environment, None)
@@ -60,6 +63,8 @@ class AppEnvironment:
             if any(item.scope.level in _OF_APPS for item in stack)
         }
         referred = {match[2] for text in file_env.values() for match in _references(text)}
+        if app.preview is not None:
+            _check_preview(app, (referred & layers.keys()) - given - self._of_app(app.preview))
         for name in sorted(given | (referred & layers.keys())):
             problem = resolved.problem(name)
             if problem is not None:
@@ -79,6 +84,25 @@ class AppEnvironment:
             if name in resolved.values and stack[-1].stored.kind is Kind.SECRET
         )
         return AppVariables(values, secrets)
+
+    def _of_app(self, preview: Preview) -> set[str]:
+        """Return what the file refers to of the app that a preview is of."""
+        running = self._running(preview.parent)
+        if running is None:
+            return set()
+        config = running.release.config
+        texts = (*config.env.values(), *config.preview.env.values())
+        return {match[2] for text in texts for match in _references(text)}
+
+
+def _check_preview(app: App, refused: AbstractSet[str]) -> None:
+    if refused:
+        raise InvalidRequestError(
+            f"The app file of the preview {app.name} refers to {min(refused)}, a variable of the "
+            "fleet that the app itself does not take.",
+            hint="Deploy the reference with the app first, or set the variable for its project "
+            f"{app.project}.",
+        )
 
 
 def _references(text: str) -> list[re.Match[str]]:

@@ -58,7 +58,7 @@ class NodeApps:
         here = Here(naming, places, wanted.domain, wanted.log_bytes)
         records = AppRecords(parts.records)
         deployments = Deployments(parts.local)
-        environment = AppEnvironment(parts.env)
+        environment = AppEnvironment(parts.env, deployments.running)
         health = HealthChecks(engine, SocketProbe())
         self._jobs = jobs
         self._listeners: list[Callable[[Deployment], None]] = []
