@@ -16,6 +16,7 @@ PACK, PROGRESS = 1, 2
 _HEAD = 4
 _LONGEST = 65_520
 _MOST_COMMANDS_BYTES = 1 << 20
+_HEX = re.compile(rb"[0-9a-fA-F]{4}")
 _UPDATE = re.compile(r"([0-9a-f]{40}) ([0-9a-f]{40}) (\S+)")
 
 
@@ -145,10 +146,7 @@ def _text(line: bytes) -> str:
 
 
 def _length(head: bytes) -> int:
-    try:
-        length = int(head, 16)
-    except ValueError as error:
-        raise InvalidRequestError("This is not git's protocol.") from error
-    if length > _LONGEST or 0 < length < _HEAD - 1:
+    length = int(head, 16) if _HEX.fullmatch(head) else _LONGEST + 1
+    if length > _LONGEST or length == _HEAD - 1:
         raise InvalidRequestError("This is not git's protocol.")
     return length

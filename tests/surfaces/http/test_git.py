@@ -17,6 +17,7 @@ import pytest
 
 from covey.apps import push_operations
 from covey.apps.pushes import Pushes
+from covey.engines.git import serving
 from covey.engines.git.serving import GitPrograms
 from covey.errors import CoveyError, NotFoundError
 from covey.operations.context import Services
@@ -365,6 +366,9 @@ def test_the_dumb_protocol_and_other_paths_are_not_served(
     "body, encoding, status",
     [
         (b"not git at all", "", 400),
+        (b"-001" + b"x" * 10, "", 400),
+        (b"0_04" + b"x" * 10, "", 400),
+        (b"0003", "", 400),
         (b"fff0" + b"x" * 10, "", 200),
         (b"not gzip", "gzip", 400),
         (b"0000", "br", 400),
@@ -378,6 +382,14 @@ def test_hostile_bodies_are_refused(site: Site, body: bytes, encoding: str, stat
     )
     assert reply.status in {status, 400, 413}
     assert site.target.pushes == []
+
+
+def test_too_many_at_one_time_are_told_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.work.commit({"a": "1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(serving, "_MOST_TALKING", 0)
+        assert "429" in site.git("push", site.url(), "main", status=1)
+    site.git("push", site.url(), "main")
 
 
 def test_objects_that_git_would_not_take_are_refused(site: Site) -> None:

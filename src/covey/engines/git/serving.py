@@ -16,7 +16,13 @@ from pathlib import Path
 
 from covey.apps.pkt_line import NO_COMMIT, RefUpdate
 from covey.apps.pushes import GitService
-from covey.errors import CoveyError, InvalidRequestError, StorageError, UnreachableError
+from covey.errors import (
+    CoveyError,
+    InvalidRequestError,
+    RateLimitedError,
+    StorageError,
+    UnreachableError,
+)
 
 _CHUNK = 1 << 16
 _MOST_ERROR = 1 << 16
@@ -25,6 +31,7 @@ _STALE_S = 3600.0
 _LONGEST_MESSAGE = 10_000
 _PATIENCE_S = 5.0
 _MOST_CHANGED = 10_000
+_MOST_TALKING = 32
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "receive.fsckObjects=true",
@@ -48,6 +55,7 @@ class GitPrograms:
 
     def __init__(self, most_bytes: int) -> None:
         self._settings = (*_SETTINGS, f"receive.maxInputSize={most_bytes}")
+        self._talking = 0
 
     async def make(self, repository: Path) -> None:
         """Make a repository if it is not there, and remove what broken-off pushes left."""
@@ -80,17 +88,20 @@ class GitPrograms:
         self, repository: Path, service: GitService, protocol: str, given: AsyncIterator[bytes]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Run a service over what the client sends; leaving kills it."""
-        name = service.removeprefix("git-")
-        process = await self._start((name, "--stateless-rpc", str(repository)), protocol)
-        feeding = asyncio.ensure_future(_feed(process, given))
-        errors = asyncio.ensure_future(_read_errors(process))
+        if self._talking >= _MOST_TALKING:
+            raise RateLimitedError(
+                "Too many clients push to this machine or fetch from it at this time.",
+                hint="Try again in a moment",
+                details={"retry_after": 5},
+            )
+        self._talking += 1
         try:
-            yield _answer(process, feeding, errors)
+            name = service.removeprefix("git-")
+            process = await self._start((name, "--stateless-rpc", str(repository)), protocol)
+            async with _conversation(process, given) as answer:
+                yield answer
         finally:
-            feeding.cancel()
-            _kill(process)
-            await _end(process)
-            await asyncio.gather(feeding, errors, return_exceptions=True)
+            self._talking -= 1
 
     async def set_ref(self, repository: Path, ref: str, new: str, old: str | None) -> bool:
         """Set or remove a ref; False if it is not at `old` any more."""
@@ -178,6 +189,21 @@ class GitPrograms:
                 "This machine has no git, which takes pushes.",
                 hint="Install git there; `covey deploy DIR` works without it",
             ) from error
+
+
+@asynccontextmanager
+async def _conversation(
+    process: asyncio.subprocess.Process, given: AsyncIterator[bytes]
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    feeding = asyncio.ensure_future(_feed(process, given))
+    errors = asyncio.ensure_future(_read_errors(process))
+    try:
+        yield _answer(process, feeding, errors)
+    finally:
+        feeding.cancel()
+        _kill(process)
+        await _end(process)
+        await asyncio.gather(feeding, errors, return_exceptions=True)
 
 
 async def _answer(
