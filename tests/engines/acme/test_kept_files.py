@@ -1,4 +1,4 @@
-"""What certificates by DNS leave on disk: whole files, and none that nobody needs."""
+"""Certificates by DNS: what they leave on disk, and what becomes of mistakes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from covey.apps.routing.ports import LoadedCertificate
 from covey.engines.acme.account import AcmeAccount
 from covey.engines.acme.certificates import DnsCertificates
 from covey.engines.acme.order import _account_key
@@ -61,3 +62,38 @@ def test_certificates_that_are_over_and_not_wanted_are_removed(tmp_path: Path) -
     asyncio.run(run())
     names = {path.name for path in tmp_path.glob("*.pem")}
     assert names == {"kept.test.pem", "fresh.test.pem"}
+
+
+def test_a_mistake_does_not_end_the_renewals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from covey.engines.acme import certificates, order
+
+    asked: list[str] = []
+
+    def mistaken(account: AcmeAccount, host: str) -> LoadedCertificate:
+        asked.append(host)
+        if len(asked) == 1:
+            raise LookupError
+        chain, key = tmp_path / "chain", tmp_path / "key"
+        make_certificate(chain, key, host)
+        return LoadedCertificate(chain.read_text(), key.read_text())
+
+    monkeypatch.setattr(order, "order_certificate", mistaken)
+    monkeypatch.setattr(certificates, "_FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(certificates, "_SOONEST_S", 0.01)
+    account = AcmeAccount("https://127.0.0.1:9/dir", "", "", tmp_path / "account.key", "/bin/false")
+
+    async def run() -> None:
+        changed = asyncio.Event()
+        held = DnsCertificates(account, tmp_path / "dns")
+        await held.start(changed.set)
+        held.want(["a.test"])
+        async with asyncio.timeout(10):
+            await changed.wait()
+        assert len(held.held()) == 1
+        await held.stop()
+
+    asyncio.run(run())
+    assert asked == ["a.test", "a.test"]
+    assert (tmp_path / "dns" / "a.test.pem").stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_a_proxy_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None
             await routes.put("app/a", [saying("a", "a.test")])
             first = home.pid()
             assert first is not None
-            os.kill(first, signal.SIGSTOP)
+            await _hang(first)
             assert await until_answered(home.http, "a.test") == b"a"
             assert home.pid() != first
 
@@ -125,7 +126,7 @@ def test_a_proxy_that_hangs_when_the_daemon_starts_is_replaced(
             first = home.pid()
             assert first is not None
             await routes.stop()
-            os.kill(first, signal.SIGSTOP)
+            await _hang(first)
             later = home.service()
             await later.start()
             assert await until_answered(home.http, "a.test") == b"a"
@@ -170,6 +171,14 @@ def test_a_proxy_that_cannot_load_its_plan_is_tried_again(monkeypatch: pytest.Mo
     asyncio.run(run())
 
 
+async def _hang(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    async with asyncio.timeout(10):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            while (thread / "stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(0.01)
+
+
 async def _kill(home: Home) -> None:
     pid = home.pid()
     assert pid is not None
@@ -201,6 +210,45 @@ def test_a_program_that_cannot_be_started_changes_nothing() -> None:
             home.paths.output.rmdir()
             await routes.put("app/a", [saying("a", "a.test")])
             assert (await ask(home.http, "a.test")).body == b"a"
+
+    asyncio.run(run())
+
+
+def test_a_socket_that_cannot_be_removed_is_told_and_the_daemon_starts() -> None:
+    async def run() -> None:
+        async with proxy() as (routes, home):
+            await routes.put("app/a", [saying("a", "a.test")])
+            await routes.end_proxy()
+            await routes.stop()
+            home.options.admin_socket.unlink(missing_ok=True)
+            (home.options.admin_socket / "in the way").mkdir(parents=True)
+            later = home.service()
+            await later.start()
+            assert "cannot be changed" in later.problems["the proxy"]
+            await later.stop()
+
+    asyncio.run(run())
+
+
+def test_a_supervisor_outlives_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_CHECK_EVERY_S", 0.1)
+
+    def full(path: Path, content: bytes) -> None:
+        raise StorageError("No space.")
+
+    async def run() -> None:
+        async with proxy() as (routes, home):
+            await routes.switch("web", ["127.0.0.1:1"])
+            await routes.put("app/a", [saying("a", "a.test")])
+            with monkeypatch.context() as patch:
+                patch.setattr(upstreams, "replace_private_file", full)
+                shutil.rmtree(home.options.upstreams)
+                await _logged(home, "cannot be looked after", patch)
+            await _kill(home)
+            assert await until_answered(home.http, "a.test") == b"a"
+            async with asyncio.timeout(10):
+                while not (home.options.upstreams / "web.0").exists():
+                    await asyncio.sleep(0.02)
 
     asyncio.run(run())
 

@@ -142,11 +142,12 @@ class DnsCertificates:
             loaded = await self._in_thread(host)
             held = _read(loaded.key + loaded.chain)
             replace_private_file(self._place(host), (loaded.key + loaded.chain).encode())
-        except (CoveyError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are renewed
             before = self._delays.get(host)
             seconds = _FIRST_RETRY_S if before is None else before.seconds
             self._delays[host] = _Delay(time.time() + seconds, min(seconds * 2, _LONGEST_RETRY_S))
-            _log.error("no certificate for %s, trying again in %d s: %s", host, seconds, error)
+            told = error if isinstance(error, CoveyError) else repr(error)
+            _log.error("no certificate for %s, trying again in %d s: %s", host, seconds, told)
             return
         self._held[host] = held
         self._delays.pop(host, None)

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from covey.apps.routing.ports import ProxyPlan, ServedCertificate
@@ -61,7 +62,7 @@ class CaddyProxy:
 
     async def start(self, plan: ProxyPlan, pools: Mapping[str, Sequence[str]]) -> None:
         """Serve this plan, by the proxy that runs from before if there is one."""
-        async with self._changing:
+        async with self._changing, _translated():
             if plan.routes:
                 self._prepare()
             for name, addresses in pools.items():
@@ -73,7 +74,7 @@ class CaddyProxy:
 
     async def apply(self, plan: ProxyPlan) -> None:
         """Serve this plan from now on; the earlier one goes on if this raises."""
-        async with self._changing:
+        async with self._changing, _translated():
             if plan != self._plan or (plan.routes and self._record is None):
                 await self._become(plan)
 
@@ -279,7 +280,12 @@ class CaddyProxy:
         loop = asyncio.get_running_loop()
         while (record := self._record) is not None:
             since = loop.time()
-            await self._until_it_ends(record)
+            try:
+                await self._until_it_ends(record)
+            except (CoveyError, OSError) as error:
+                _log.error("the proxy cannot be looked after now: %s", error)
+                await asyncio.sleep(_CHECK_EVERY_S)
+                continue
             if self._record is record:
                 said = process.last_words(self._paths) or "it said nothing"
                 _log.error("the proxy (pid %d) died: %s", record.pid, said)
@@ -393,6 +399,17 @@ class CaddyProxy:
             for path in (self._options.log_dir / "access").iterdir():
                 if _ROLLED.sub("", path.stem) not in names:
                     path.unlink()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The proxy cannot be changed: {error.strerror} ({error.filename}).",
+            hint="Check the free space, and the permissions of Covey's directories.",
+        ) from error
 
 
 def _accepts(ready: Path | None) -> bool:
