@@ -6,13 +6,18 @@ import asyncio
 
 import pytest
 
+from covey.apps import deployment_operations
 from covey.apps.model import DeploymentState, Trigger
+from covey.apps.results import DeploymentView, view_deployment
 from covey.apps.service import Wanted
 from covey.apps.sources import UploadSource
 from covey.env.model import Kind
 from covey.env.scope import Scope
 from covey.errors import ConflictError, NotFoundError
 from covey.jobs.model import JobState
+from covey.operations.access import Caller, CallerKind, Role
+from covey.operations.context import Context
+from covey.testing.memory_containers import Behaviour
 from tests.apps.laboratory import Laboratory, hold
 from tests.waiting import until
 
@@ -127,6 +132,35 @@ async def test_one_that_is_cancelled_while_it_waits_is_known_as_cancelled(lab: L
     await lab.jobs.cancel(first.job)
     assert (await lab.ended(first)).state is DeploymentState.CANCELLED
     assert await lab.containers() == []
+
+
+async def test_all_that_is_being_deployed_can_be_cancelled(lab: Laboratory):
+    for name in ("v1", "v2", "v3"):
+        lab.version(name)
+    await lab.deploy("shop", "v1")
+    lab.versions.gate.clear()
+    second = await lab.ask("shop", "v2")
+    await until(lambda: "v2" in lab.versions.fetching)
+    third = await lab.ask("shop", "v3")
+    newest = await lab.apps.cancel(lab.app("shop"), None)
+    assert (newest.number, newest.state) == (third.number, DeploymentState.CANCELLED)
+    assert (await lab.ended(second)).state is DeploymentState.CANCELLED
+    assert "v3" not in lab.versions.fetching
+    assert await lab.get("shop") == "v1"
+    with pytest.raises(ConflictError, match="Nothing of shop is being deployed"):
+        await lab.apps.cancel(lab.app("shop"), None)
+    with pytest.raises(ConflictError, match="Deployment 1 of shop has ended: succeeded"):
+        await lab.apps.cancel(lab.app("shop"), 1)
+
+
+async def test_viewers_see_how_deployments_end_and_not_what_they_print(lab: Laboratory):
+    lab.version("v1", Behaviour(lines=("a customer's name",), exits=3))
+    await lab.deploy("shop", "v1")
+    full = view_deployment(lab.apps, lab.deployments.get("shop", 1))
+    assert "a customer's name" in str(full.hint)
+    seen = [await _asked(lab, role) for role in (Role.VIEWER, Role.DEVELOPER)]
+    assert ["a customer's name" in str(view) for view in seen] == [False, True]
+    assert "ended right after its start with status 3" in seen[0].reason
 
 
 async def test_a_cancel_that_comes_too_late_does_not_cut_requests(lab: Laboratory):
@@ -287,6 +321,15 @@ async def test_a_deployment_asked_for_an_app_that_is_gone_is_refused(lab: Labora
     with pytest.raises(NotFoundError):
         await lab.apps.deploy(app, Wanted(Trigger.DEPLOY, "a test", UploadSource("v1")))
     assert lab.deployments.of("shop") == []
+
+
+async def _asked(lab: Laboratory, role: Role) -> DeploymentView:
+    caller = Caller(CallerKind.TOKEN, "ada", role, "test")
+    context = Context(caller, lab.services, "0" * 16)
+    found: DeploymentView = await deployment_operations.deployment(context, "shop", 1)
+    [listed] = await deployment_operations.deployments(context, "shop")
+    assert listed == found
+    return found
 
 
 async def _is_tidy(lab: Laboratory) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ACCESS = {
+    "apps.cancel": "developer",
     "apps.create": "developer",
     "apps.deploy": "developer",
     "apps.deployment": "viewer",

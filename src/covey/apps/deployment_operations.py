@@ -11,10 +11,10 @@ from msgspec import Meta
 from covey.apps.app_operations import read_source
 from covey.apps.arguments import GitRef, GitUrl, Image, KeyName, Number, Subdirectory, Upload
 from covey.apps.config.model import WEB
-from covey.apps.model import Trigger
+from covey.apps.model import Deployment, Trigger
 from covey.apps.names import AppName, ProcessName
 from covey.apps.output import AppLine, AppOutput
-from covey.apps.results import DeploymentView, view_deployment
+from covey.apps.results import DeploymentView, view_deployment, without_output
 from covey.apps.service import Apps, Wanted
 from covey.apps.sessions import Sessions, Terminal
 from covey.apps.sources import UploadSource
@@ -98,7 +98,7 @@ async def releases(ctx: Context, app: AppName) -> list[DeploymentView]:
     """List the versions that an app can go back to, the newest first."""
     apps = ctx.service(Apps)
     found = apps.here(app)
-    return [view_deployment(apps, item) for item in apps.releases(found)]
+    return [_seen(ctx, item) for item in apps.releases(found)]
 
 
 @operation(
@@ -117,7 +117,7 @@ async def deployments(
     """List an app's deployments, the newest first."""
     apps = ctx.service(Apps)
     found = apps.here(app)
-    return [view_deployment(apps, item) for item in apps.deployments.of(found.name)[:limit]]
+    return [_seen(ctx, item) for item in apps.deployments.of(found.name)[:limit]]
 
 
 @operation(
@@ -130,7 +130,28 @@ async def deployments(
 async def deployment(ctx: Context, app: AppName, number: Number) -> DeploymentView:
     """Show one deployment."""
     apps = ctx.service(Apps)
-    return view_deployment(apps, apps.deployments.get(apps.here(app).name, number))
+    return _seen(ctx, apps.deployments.get(apps.here(app).name, number))
+
+
+@operation(
+    "apps.cancel",
+    access=Role.DEVELOPER,
+    effect=Effect.CHANGE,
+    http="POST /api/v1/apps/{app}/cancel",
+    examples=("apps cancel shop", "apps cancel shop --deployment 12"),
+)
+async def cancel(
+    ctx: Context,
+    app: AppName,
+    *,
+    deployment: Annotated[
+        int, Meta(ge=1, description="Its number; by default all that have not ended.")
+    ]
+    | None = None,
+) -> DeploymentView:
+    """Cancel a deployment that waits or is under way; what served before it serves on."""
+    apps = ctx.service(Apps)
+    return view_deployment(apps, await apps.cancel(apps.here(app), deployment))
 
 
 @operation(
@@ -243,3 +264,9 @@ async def run(
     async with aclosing(output):
         async for item in output:
             yield item
+
+
+def _seen(ctx: Context, item: Deployment) -> DeploymentView:
+    """Describe a deployment as its caller may see it."""
+    view = view_deployment(ctx.service(Apps), item)
+    return view if ctx.caller.role >= Role.DEVELOPER else without_output(view)

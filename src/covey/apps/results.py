@@ -168,6 +168,12 @@ def view_app(apps: Apps, app: App) -> AppView:
     )
 
 
+def without_output(view: DeploymentView) -> DeploymentView:
+    """Leave out of a deployment's end what may quote its output: logs are not for viewers."""
+    first = view.reason.partition("\n")[0]
+    return msgspec.structs.replace(view, reason=first, hint=None)
+
+
 def view_deployment(apps: Apps, item: Deployment) -> DeploymentView:
     """Describe a deployment."""
     running = apps.deployments.running(item.app)

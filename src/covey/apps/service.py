@@ -214,6 +214,31 @@ class Apps:
             await self._superseded(item, number)
         return deployment
 
+    async def cancel(self, app: App, number: int | None) -> Deployment:
+        """Cancel a deployment that has not ended, or all; returns the newest of them."""
+        chosen = [
+            item
+            for item in self.deployments.unfinished()
+            if item.app == app.name and number in {None, item.number}
+        ]
+        if number is not None and not chosen:
+            state = self.deployments.get(app.name, number).state
+            raise ConflictError(
+                f"Deployment {number} of {app.name} has ended: {state.value}.",
+                hint=f"To go back to an earlier version: covey apps rollback {app.name}",
+            )
+        if not chosen:
+            raise ConflictError(
+                f"Nothing of {app.name} is being deployed.",
+                hint=f"See what was: covey apps deployments {app.name}",
+            )
+        # First those that wait: they would begin.
+        for item in reversed(chosen):
+            with suppress(NotFoundError):
+                await self.hosting.jobs.cancel(item.job)
+            await self._withdrawals.settle(app.name, item.number)
+        return self.deployments.get(app.name, chosen[-1].number)
+
     async def rollback(self, app: App, to: int | None, caller: str) -> Deployment:
         """Run an earlier release again: that of deployment `to`, or the one before."""
         running = self.running(app)

@@ -140,6 +140,17 @@ def app_made(output: Output, app: Mapping[str, Any]) -> None:
     output.note(f"Made the app {app['name']}. Deploy it: covey deploy {app['name']}")
 
 
+def deployment_cancelled(output: Output, ended: Mapping[str, Any]) -> None:
+    """Say what became of a deployment that was cancelled."""
+    what = f"Deployment {ended['number']} of {ended['app']}"
+    if ended["state"] == "cancelled":
+        output.note(f"{what} was cancelled.")
+    elif ended["state"] in {"queued", "running"}:
+        output.note(f"{what} cleans up. See it: covey apps deployments {ended['app']}")
+    else:
+        output.note(f"{what} had ended before: {ended['state']}.")
+
+
 def maintained(output: Output, app: Mapping[str, Any]) -> None:
     """Say what an app's visitors see now."""
     name = app["name"]

@@ -118,6 +118,7 @@ FRONT_ENDS: dict[str, LocalCommand] = {
 """Hand-made commands that stand in for an operation's own."""
 
 VIEWS: dict[str, str] = {
+    "apps.cancel": "app_commands:deployment_cancelled",
     "apps.create": "app_commands:app_made",
     "apps.deployment-logs": "app_commands:log_line",
     "apps.logs": "app_commands:app_line",
