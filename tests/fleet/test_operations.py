@@ -100,8 +100,8 @@ def test_every_change_needs_more_than_a_viewer() -> None:
         assert (item.access > Role.VIEWER) is (item.effect is not Effect.READ) or (
             item.name == "fleet.invitations"
         )
-        assert item.examples, item.name
-        assert item.summary.endswith("."), item.name
+        assert item.definition.examples, item.name
+        assert item.definition.summary.endswith("."), item.name
 
 
 def test_inviting_listing_and_removing() -> None:
