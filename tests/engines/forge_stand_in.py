@@ -50,6 +50,8 @@ class StandIn:
                     self.faults.append("another Accept")
                 return request.headers.get("Authorization") == f"Bearer {TOKEN}"
             case "gitlab":
+                if "Authorization" in request.headers:
+                    self.faults.append("a password of somebody else's")
                 return request.headers.get("PRIVATE-TOKEN") == TOKEN
             case "gitea":
                 return request.headers.get("Authorization") == f"token {TOKEN}"

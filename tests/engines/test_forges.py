@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -72,6 +73,31 @@ def refusal_of(
 def conforms(forges: Forges) -> ForgeInterface:
     """Show the type checker that the engine is what the domain asks for."""
     return forges
+
+
+@every_forge
+def test_passwords_that_the_machine_keeps_for_the_host_are_not_sent(
+    forge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login ada password hidden\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    ask(forge, lambda forges, access, _: forges.set_status(access, "acme/shop", STATUS))
+
+
+def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with stand_in("github") as server:
+            monkeypatch.setenv("http_proxy", server.base.removesuffix("/base"))
+            access = ForgeAccess(ForgeName.GITHUB, "http://forge.invalid/base", Secret(TOKEN))
+            with pytest.raises(NotFoundError):  # the stand-in is no proxy, but it was asked
+                await Forges(timeout_s=5).set_status(access, "acme/shop", STATUS)
+            monkeypatch.setenv("no_proxy", "forge.invalid")
+            with pytest.raises(UnreachableError):
+                await Forges(timeout_s=5).set_status(access, "acme/shop", STATUS)
+
+    asyncio.run(run())
 
 
 @every_forge

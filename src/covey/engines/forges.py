@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -100,17 +101,19 @@ class Forges:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                aiohttp.ClientSession(headers=_headers(access), trust_env=True) as session,
+                # The environment's proxy counts, but no password of ~/.netrc: a token is given.
+                aiohttp.ClientSession(headers=_headers(access), trust_env=False) as session,
                 session.request(
                     request.method,
                     _exact(url),
+                    proxy=_proxy(url),
                     data=None if request.body is None else msgspec.json.encode(request.body),
                     # A redirect could take the token elsewhere.
                     allow_redirects=False,
                 ) as response,
             ):
                 content = await _bounded(response)
-                status, headers = response.status, dict(response.headers)
+                status, headers = response.status, response.headers
         except TimeoutError:
             raise _silent(access) from None
         except (aiohttp.ClientError, OSError, ValueError):
@@ -213,6 +216,14 @@ def _exact(url: str) -> Any:
     from yarl import URL  # noqa: PLC0415 - comes with aiohttp
 
     return URL(url, encoded=True)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _key(context: str) -> str:
