@@ -89,12 +89,14 @@ class AppsSettings(msgspec.Struct, frozen=True):
 class ProxySettings(msgspec.Struct, frozen=True):
     """The proxy that takes HTTP and HTTPS for the apps; it runs once there is a route."""
 
-    http: Annotated[str, Key("Where it takes HTTP; empty means nowhere.", address_or_none())] = (
-        "0.0.0.0:80"
-    )
-    https: Annotated[str, Key("Where it takes HTTPS; empty means nowhere.", address_or_none())] = (
-        "0.0.0.0:443"
-    )
+    http: Annotated[
+        str,
+        Key(
+            "Where it takes HTTP; [::] is every address, IPv4 too; empty means nowhere.",
+            address_or_none(),
+        ),
+    ] = "[::]:80"
+    https: Annotated[str, Key("Where it takes HTTPS, likewise.", address_or_none())] = "[::]:443"
     http3: Annotated[bool, Key("Also speak HTTP/3 (UDP) where it takes HTTPS.", flag())] = True
     trusted_proxies: Annotated[
         tuple[str, ...],

@@ -58,7 +58,7 @@ def choose_source(
     if not abilities.serves_https:
         raise InvalidRequestError(
             f"{host} asks for TLS, and the proxy takes no HTTPS.",
-            hint="Set https in [proxy] of covey.toml, such as 0.0.0.0:443",
+            hint="Set https in [proxy] of covey.toml, such as [::]:443",
         )
     match mode:
         case TlsMode.CUSTOM:

@@ -17,6 +17,7 @@ from covey.engines.caddy.config import DATAGRAMS, LISTENERS
 from covey.errors import ConflictError, CoveyError, InvalidRequestError, RefusedError
 from covey.settings import parse_address
 
+_ANY = "::"
 _BACKLOG = 4096
 _ATTACH_REUSEPORT_CBPF = 51
 """SO_ATTACH_REUSEPORT_CBPF of Linux's asm-generic/socket.h."""
@@ -72,12 +73,14 @@ def can_steer() -> bool:
 
 
 def open_port(where: str, *, tls: bool, datagrams: bool) -> Port:
-    """Listen on `host:port`.
+    """Listen on `host:port`; on [::] also for IPv4, and for that alone without IPv6.
 
     Raises `ConflictError` if it is taken, `RefusedError` if that is not permitted, and
     `InvalidRequestError` for an address that this machine does not have.
     """
     family, address = _resolve(where, tls=tls)
+    if family == socket.AF_INET6 and address[0] == _ANY and not _has_ipv6():
+        family, address = socket.AF_INET, ("0.0.0.0", address[1])  # noqa: S104 - as asked for
     port = Port(address, family, tls)
     try:
         _probe(port)
@@ -140,6 +143,14 @@ def _prepare(made: socket.socket, *, shared: bool) -> None:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 
 
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
+
+
 def _resolve(where: str, *, tls: bool) -> tuple[socket.AddressFamily, tuple[str, int]]:
     asked = parse_address(where)
     try:
@@ -149,7 +160,7 @@ def _resolve(where: str, *, tls: bool) -> tuple[socket.AddressFamily, tuple[str,
     except OSError as error:
         raise InvalidRequestError(
             f"The address {asked.host} of the proxy is unknown: {error.strerror}.",
-            hint=f"Set {_setting(tls=tls)} in [proxy] of covey.toml, such as 0.0.0.0:8080",
+            hint=f"Set {_setting(tls=tls)} in [proxy] of covey.toml, such as [::]:8080",
         ) from error
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))
