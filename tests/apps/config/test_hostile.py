@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import shlex
 
-from covey.apps.config.buildplan import plan_files
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covey.apps.config.buildplan import GeneratedBuild, plan_files
 from covey.apps.config.load import parse_app_file
-from covey.apps.config.model import AppConfig
+from covey.apps.config.model import WEB, AppConfig, Build, Process, Volume
 from covey.apps.config.toml_text import read_toml
 from covey.apps.config.tree import SourceTree
 from covey.errors import InvalidRequestError
@@ -46,3 +51,29 @@ def test_lines_are_not_looked_for_without_end() -> None:
     text = 'x = """' + "\n" * 60_000 + '"""\ny = 1'
     with pytest.raises(InvalidRequestError, match="2 problems"):
         parse_app_file(text)
+
+
+INSTRUCTIONS = re.compile(r"(?:# |FROM |ENV |ARG |WORKDIR |COPY |RUN |EXPOSE |USER |CMD |    \w)")
+texts = st.text(st.sampled_from("ab /\\$`'\"<[\n\r\t#-=&;é"), min_size=1, max_size=20).filter(
+    str.strip
+)
+
+
+@given(command=texts, start=texts, path=texts)
+def test_no_text_of_the_file_becomes_an_instruction(command: str, start: str, path: str) -> None:
+    config = AppConfig(
+        build=Build(command=command),
+        processes={WEB: Process(command=start)},
+        volumes=(Volume("data", f"/{path}"),),
+    )
+    plan = plan_files(config, SourceTree(frozenset({"main.py", "requirements.txt"})))
+    assert isinstance(plan, GeneratedBuild)
+    lines = [line for line in plan.text.split("\n") if line]
+    assert [line for line in lines if INSTRUCTIONS.match(line) is None] == []
+    assert "\r" not in plan.text
+    plain = [line for line in lines if line.endswith("\\")]
+    assert all(line.startswith(("ENV ", "    ")) for line in plain), "a line that goes on"
+    (made,) = (line for line in lines if "mkdir -p" in line)
+    if not made.startswith("RUN ["):
+        words = shlex.split(made.removeprefix("RUN mkdir -p "))
+        assert words == [f"/{path}", "&&", "chown", "app", f"/{path}"]

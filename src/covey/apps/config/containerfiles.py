@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 from covey.apps.config.detect_go import GoApp
@@ -307,11 +308,10 @@ def _args(config: AppConfig) -> Iterable[str]:
 
 def _volumes(config: AppConfig, user: str) -> Iterable[str]:
     """Make the volumes' places the user's own: a new volume takes that over from the image."""
-    paths = [json.dumps(volume.path) for volume in config.volumes]
-    if not paths:
+    if not config.volumes:
         return ()
-    listed = " ".join(paths)
-    return (f"RUN mkdir -p {listed} && chown {user} {listed}",)
+    listed = " ".join(shlex.quote(volume.path) for volume in config.volumes)
+    return (f"RUN {_shell(f'mkdir -p {listed} && chown {user} {listed}')}",)
 
 
 def _foot(config: AppConfig, start: str | None) -> Iterable[str]:
