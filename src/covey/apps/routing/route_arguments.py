@@ -22,7 +22,11 @@ Upstream = Annotated[
 ]
 HeaderLine = Annotated[
     str,
-    Meta(pattern=r"^[^:\s]+:", max_length=4000, description="A header, as 'Name: value'."),
+    Meta(
+        pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+:",
+        max_length=4000,
+        description="A header, as 'Name: value'.",
+    ),
 ]
 Network = Annotated[
     str, Meta(max_length=50, description="A network or address that may ask, such as 10.0.0.0/8.")
