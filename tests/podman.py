@@ -10,6 +10,7 @@ service with it, whatever engine runs on the machine.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -106,7 +107,9 @@ class Podman:
 
 
 @contextmanager
-def new_podman(root: Path, tars: Path | None = None) -> Iterator[Podman]:
+def new_podman(
+    root: Path, tars: Path | None = None, *, with_python: bool = True
+) -> Iterator[Podman]:
     """Make an isolated Podman with the images to start from; it vanishes in the end.
 
     `tars` is a directory where the images' tars are kept for the next one.
@@ -114,10 +117,11 @@ def new_podman(root: Path, tars: Path | None = None) -> Iterator[Podman]:
     assert shutil.which("podman"), "install podman (./dev setup)"
     podman = _prepare(root)
     try:
-        web, python = (image_tar(tars or root, name) for name in ("web", "python"))
         serve = 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
+        web = image_tar(tars or root, "web")
         podman.add_image(web, WEB, serve, "EXPOSE 8080", "WORKDIR /www")
-        podman.add_image(python, PYTHON, 'CMD ["python3"]')
+        if with_python:
+            podman.add_image(image_tar(tars or root, "python"), PYTHON, 'CMD ["python3"]')
         yield podman
     finally:
         podman.close()
@@ -128,6 +132,8 @@ def _prepare(root: Path) -> Podman:
         (root / name).mkdir(parents=True, exist_ok=True)
     second, third = random.randrange(216, 232), random.randrange(0, 256, 32)
     subnet = f"10.{second}.{third}.0/24"
+    network = f"ct-{root.name[-20:]}-{second}-{third}"
+    _write_network(root / "networks", network, f"10.{second}.{third}")
     settings = {
         "containers": {"log_driver": "k8s-file"},
         "engine": {
@@ -139,7 +145,7 @@ def _prepare(root: Path) -> Podman:
         "network": {
             "network_backend": "netavark",
             "network_config_dir": str(root / "networks"),
-            "default_network": f"ct-{root.name[-20:]}-{second}-{third}",
+            "default_network": network,
             "default_subnet": subnet,
             "default_subnet_pools": [
                 {"base": f"10.{second}.{third + block}.0/20", "size": 24} for block in (0, 16)
@@ -161,6 +167,24 @@ def _prepare(root: Path) -> Podman:
     }
     write_podman_config(root / "cli.conf", read_host_limits(), environ)
     return Podman(root, environ, subnet)
+
+
+def _write_network(directory: Path, name: str, prefix: str) -> None:
+    """Describe the default network: else all of the machine would share one bridge, `podman0`."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    network = {
+        "name": name,
+        "id": digest,
+        "driver": "bridge",
+        "network_interface": f"cvt-{digest[:10]}",
+        "created": "2026-01-01T00:00:00Z",
+        "subnets": [{"subnet": f"{prefix}.0/24", "gateway": f"{prefix}.1"}],
+        "ipv6_enabled": False,
+        "internal": False,
+        "dns_enabled": False,
+        "ipam_options": {"driver": "host-local"},
+    }
+    (directory / f"{name}.json").write_text(json.dumps(network))
 
 
 def _mounts(root: Path) -> list[str]:

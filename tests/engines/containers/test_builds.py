@@ -144,10 +144,7 @@ async def test_a_failure_leaves_nothing_and_says_its_last_lines(
     assert podman.processes() == []
 
 
-@pytest.mark.parametrize("ends", ["cancelled", "late"])
-async def test_a_base_that_cannot_be_fetched_is_told_as_such(
-    podman: Podman, home: Path, app: Path
-):
+async def test_a_base_that_cannot_be_fetched_is_told_as_such(podman: Podman, home: Path, app: Path):
     engine = make_podman_engine(podman, home)
     with pytest.raises(CoveyError, match=r"registry\.invalid") as told:
         await build(engine, app, "FROM registry.invalid/nobody/nothing:1\n")
@@ -155,6 +152,7 @@ async def test_a_base_that_cannot_be_fetched_is_told_as_such(
     await engine.close()
 
 
+@pytest.mark.parametrize("ends", ["cancelled", "late"])
 async def test_a_build_that_is_cut_short_leaves_nothing(
     podman: Podman, home: Path, app: Path, ends: str
 ):

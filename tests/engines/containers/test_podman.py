@@ -1,11 +1,14 @@
-"""What only a real Podman can show: limits, networks, terminals, and a service that dies."""
+"""What only a real Podman can show: a service that dies, hangs, and is not missed."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
+
+import pytest
 
 from covey.apps.containers import (
     NODE_LABEL,
@@ -14,6 +17,9 @@ from covey.apps.containers import (
     ContainerStatus,
 )
 from covey.engines.containers.engine import ApiContainerEngine
+from covey.engines.containers.host_limits import read_host_limits
+from covey.engines.containers.podman_service import PodmanService
+from covey.errors import DeadlineExceededError
 from tests.engines.containers.laboratories import NODE, make_podman_engine
 from tests.podman import WEB, Podman
 from tests.waiting import until
@@ -77,6 +83,61 @@ async def test_outlives_the_death_of_its_service(podman: Podman, home: Path):
     assert seen[-1].labels[NODE_LABEL] == "n1"
     watching.cancel()
     await engine.close()
+
+
+async def test_a_service_that_hangs_is_replaced(
+    podman: Podman, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("covey.engines.containers.access._PING_S", 0.3)
+    monkeypatch.setattr("covey.engines.containers.podman_service._HANGS_S", 0.05)
+    engine = make_podman_engine(podman, home)
+    container = await run(engine, "steady", "sleep 100")
+    hanging = service_pid(podman)
+    os.kill(hanging, signal.SIGSTOP)
+    api = await engine._access.api()
+    with pytest.raises(DeadlineExceededError):
+        await api.call("GET", "/info", timeout_s=0.1)
+    state = await engine.inspect(container)
+    assert state is not None
+    assert state.status is ContainerStatus.RUNNING
+    assert service_pid(podman) != hanging
+    await engine.close()
+
+
+async def test_a_service_that_is_slow_is_left_alone(podman: Podman, home: Path):
+    engine = make_podman_engine(podman, home)
+    api = await engine._access.api()
+    before = service_pid(podman)
+    with pytest.raises(DeadlineExceededError):
+        await api.call("GET", "/info", timeout_s=0.00001)
+    assert await engine.list_containers(NODE) == []
+    assert service_pid(podman) == before
+    await engine.close()
+
+
+async def test_a_service_that_does_not_end_is_killed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("covey.engines.containers.podman_service._END_S", 0.1)
+    program = tmp_path / "podman"
+    program.write_text(
+        f"#!{sys.executable}\nimport signal, socket, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "listener = socket.socket(socket.AF_UNIX)\n"
+        "listener.bind(sys.argv[-1].removeprefix('unix://'))\nlistener.listen()\n"
+        "time.sleep(999)\n"
+    )
+    program.chmod(0o755)
+    (home / "run").mkdir()
+    service = PodmanService(
+        str(program), home / "run/c", home / "tmp", read_host_limits(), os.environ
+    )
+    await service.ready()
+    process = service._process
+    assert process is not None
+    await service.close()
+    assert process.returncode == -signal.SIGKILL
+    assert list((home / "run/c").iterdir()) == []
 
 
 async def test_containers_run_on_without_the_daemon(podman: Podman, home: Path):

@@ -20,6 +20,7 @@ from covey.errors import CoveyError, UnreachableError
 from covey.settings_hosting import AppsSettings
 
 _VERSION_S = 30.0
+_PING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,24 @@ class Access:
                 if self._api is None:
                     self._api = await self._choose()
         if self._service is not None:
+            if self._api.was_late:
+                await self._replace_if_it_hangs(self._api, self._service)
             await self._service.ready()
         return self._api
+
+    async def _replace_if_it_hangs(self, api: Api, service: PodmanService) -> None:
+        """Replace our own service if it does not even answer what needs no lock."""
+        async with self._choosing:
+            if not api.was_late:
+                return
+            try:
+                async with asyncio.timeout(_PING_S), api.open("GET", "/_ping") as answer:
+                    await answer.read()
+            except TimeoutError:
+                await service.replace()
+            except (UnreachableError, RefusalError):
+                pass  # it is started again as it is, or answers
+            api.was_late = False
 
     async def version(self) -> str:
         """Return the engine's version."""
@@ -175,6 +192,7 @@ class Access:
                 candidate.program, self._run_dir, self._tmp_dir, self.limits, self._environ
             )
             api = Api(service.socket)
+            api.remove_by_program = service.remove_container
         try:
             if service is not None:
                 await service.ready()

@@ -6,7 +6,7 @@ A new connection costs less than 0.1 ms here, and none is stale after the engine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -117,6 +117,10 @@ class Api:
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
+        self.remove_by_program: Callable[[str], Awaitable[None]] | None = None
+        """Removes a container of a build: Podman's interface knows none of them."""
+        self.was_late = False
+        """Whether a request got no answer in its time since this was last set to false."""
 
     async def call(
         self,
@@ -137,6 +141,7 @@ class Api:
             ):
                 content = await answer.read()
         except TimeoutError as error:
+            self.was_late = True
             raise DeadlineExceededError(
                 f"The container engine did not answer {method} {path} within {timeout_s:.0f} s.",
                 hint="See what keeps it busy, or restart it.",

@@ -13,10 +13,13 @@ import msgspec
 from covey.apps.containers import BuildRequest, Log
 from covey.engines.containers.api import Api, LostError, RefusalError
 from covey.engines.containers.context import read_context
-from covey.engines.containers.unfinished import MARK
-from covey.errors import CoveyError, DeadlineExceededError
+from covey.engines.containers.failures import FULL_HINT, is_full
+from covey.engines.containers.podman_storage import MARK
+from covey.errors import CoveyError, DeadlineExceededError, StorageError
 
 _TOLD_LINES = 12
+_SHOWN = 400
+_MOST_LINE = 64 << 10
 _PERIOD_US = 100_000
 
 
@@ -35,6 +38,17 @@ class Told:
         *whole, self._rest = (self._rest + text).split("\n")
         for line in whole:
             self.line(line)
+        if len(self._rest) > _MOST_LINE:
+            self._tell_the_start()
+
+    def _tell_the_start(self) -> None:
+        """Hand on a line that does not end, but for what may be the start of a secret."""
+        rest = self.redacted(self._rest)
+        kept = len(self._hidden[0]) if self._hidden else 0
+        start = max(0, len(rest) - kept)
+        if start:
+            self.line(rest[:start])
+            self._rest = rest[start:]
 
     def end(self) -> None:
         """Hand on a last line that has no end."""
@@ -61,11 +75,25 @@ class Told:
         """Return the error of a build that failed, with what it said last."""
         shown = self.redacted(reason.strip())
         last = [line for line in self._last if line != shown]
+        details = {"reason": shown, "output": last}
+        if is_full(shown) or any(is_full(line) for line in last):
+            # An engine's own words about it may be a page long.
+            told = [shortened(line) for line in ([] if is_full(shown) else [shown]) + last]
+            return StorageError(
+                "\n".join(["The build failed, because the disk is full.", *told]),
+                hint=FULL_HINT,
+                details=details,
+            )
         return CoveyError(
             "\n".join([f"The build failed: {shown}", *last]),
             hint=_FETCH_HINT if _is_about_a_registry(shown) else _HINT,
-            details={"reason": shown, "output": last},
+            details=details,
         )
+
+
+def shortened(line: str) -> str:
+    """Cut a line that would fill a page."""
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN // 2]} … {line[-_SHOWN // 2 :]}"
 
 
 _HINT = "Mend it and deploy again; the build's whole output is in the deployment's log."

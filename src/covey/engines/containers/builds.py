@@ -40,7 +40,7 @@ class Builds:
     async def build(self, api: Api, engine: str, request: BuildRequest, log: Log) -> str:
         """Build an image and return its id."""
         told = Told(log, request.secrets)
-        record = await self._journal.begin(api, request.labels)
+        record = await self._journal.begin(api, request.labels, podman=engine == "podman")
         try:
             if engine == "podman":
                 image = await build_over_api(api, request, told, record.mark)

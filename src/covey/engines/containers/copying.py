@@ -31,7 +31,7 @@ async def copy_directory(api: Api, image: str, path: str, into: Path) -> None:
                         "GET", f"/containers/{container}/archive", {"path": path}
                     ) as answer:
                         async for piece in answer.body():
-                            await asyncio.to_thread(archive.write, piece)
+                            await asyncio.to_thread(_keep, archive, piece)
                 except RefusalError as error:
                     if not is_missing(error):
                         raise
@@ -42,6 +42,16 @@ async def copy_directory(api: Api, image: str, path: str, into: Path) -> None:
                 await asyncio.to_thread(_unpack, archive, PurePosixPath(path).name, into)
         finally:
             await api.call("DELETE", f"/containers/{container}", {"force": True, "v": True})
+
+
+def _keep(archive: IO[bytes], piece: bytes) -> None:
+    try:
+        archive.write(piece)
+    except OSError as error:
+        raise StorageError(
+            f"The files that were built could not be kept: {error.strerror or error}.",
+            hint=f"Free some space in {tempfile.gettempdir()}.",
+        ) from error
 
 
 def _unpack(archive: IO[bytes], top: str, into: Path) -> None:

@@ -6,12 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from covey.engines.containers.api import RefusalError
-from covey.errors import ConflictError, CoveyError, InvalidRequestError, NotFoundError
+from covey.errors import (
+    ConflictError,
+    CoveyError,
+    InvalidRequestError,
+    NotFoundError,
+    StorageError,
+)
 
 _BAD_REQUEST = 400
 _NOT_FOUND = 404
 _CONFLICT = 409
 _LIMITS = ("error setting rlimit", "cgroup")
+_FULL = ("no space left on device", "disk quota exceeded")
+FULL_HINT = (
+    "Free some space on the disk that holds the engine's images, containers and volumes;"
+    " `podman system df` or `docker system df` tells what takes it."
+)
 _STATES = ("state improper", "is not running")
 _IN_USE = (
     "in use",
@@ -35,6 +46,8 @@ def doing(what: str) -> Iterator[None]:
 def explained(what: str, error: RefusalError) -> CoveyError:
     """Return the error that says what the engine would not do."""
     message = f"The container engine could not {what}: {error.message}"
+    if is_full(error.message):
+        return StorageError(f"The disk is full. {message}", hint=FULL_HINT)
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
     if any(reason(error) for reason in (does_not_run, is_in_use, is_taken)):
@@ -53,6 +66,11 @@ def explained(what: str, error: RefusalError) -> CoveyError:
 def is_missing(error: RefusalError) -> bool:
     """Tell whether the thing does not exist (Podman says so with status 500 at times)."""
     return error.status == _NOT_FOUND or "no such" in error.message.lower()
+
+
+def is_full(text: str) -> bool:
+    """Tell whether an engine's words mean that its disk is full."""
+    return any(sign in text.lower() for sign in _FULL)
 
 
 def does_not_run(error: RefusalError) -> bool:

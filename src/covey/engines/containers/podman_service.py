@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -15,7 +16,8 @@ from pathlib import Path
 from covey.engines.containers.host_limits import HostLimits
 from covey.engines.containers.podman_config import write_podman_config
 from covey.engines.process_end import end_process
-from covey.errors import UnreachableError
+from covey.engines.program_output import OutputTooLongError, program_output
+from covey.errors import StorageError, UnreachableError
 from covey.paths import SOCKET_PATH_LIMIT
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ _READY_S = 20.0
 _TRIES = 3
 _LOOK_AGAIN_S = 0.02
 _END_S = 5.0
+_HANGS_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -50,6 +53,7 @@ class PodmanService:
         self._keeping: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._ends = 0
+        self._process: asyncio.subprocess.Process | None = None
         self.settings: Path | None = None
 
     @property
@@ -83,6 +87,21 @@ class PodmanService:
         for path in (Path(self.socket), self._log_file, self.settings, litter):
             if path is not None:
                 path.unlink(missing_ok=True)
+        await asyncio.to_thread(shutil.rmtree, self._tmp_dir, ignore_errors=True)
+
+    async def remove_container(self, container: str) -> None:
+        """Remove a container that the service does not know; a missing one is no error."""
+        words = [self._program, "rm", "--force", "--ignore", container]
+        with contextlib.suppress(OSError, TimeoutError, OutputTooLongError):
+            await program_output(
+                words, most_bytes=_SAID_BYTES, timeout_s=_READY_S, environ=self._own_environ()
+            )
+
+    async def replace(self) -> None:
+        """End the service, which answers nobody; another takes its place."""
+        if self._process is not None:
+            _log.warning("Podman's service does not answer and is replaced.")
+            await end_process(self._process, _HANGS_S)
 
     def _trouble(self) -> UnreachableError:
         return UnreachableError(
@@ -97,9 +116,15 @@ class PodmanService:
                 f" {self.socket}",
                 hint="Point COVEY_HOME or XDG_RUNTIME_DIR at a shorter path.",
             )
-        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings = self._run_dir / "containers.conf"
-        needed = write_podman_config(settings, self._limits, self._environ)
+        try:
+            self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            needed = write_podman_config(settings, self._limits, self._environ)
+        except OSError as error:
+            raise StorageError(
+                f"Podman's service cannot be prepared in {self._run_dir}: {error.strerror}.",
+                hint="Free some space there, and see that Covey's user may write.",
+            ) from error
         self.settings = settings if needed else None
 
     async def _keep(self) -> None:
@@ -123,9 +148,6 @@ class PodmanService:
         # Contexts of builds are unpacked here; what a killed service left is removed.
         await asyncio.to_thread(shutil.rmtree, self._tmp_dir, ignore_errors=True)
         self._tmp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environ = {**self._environ, "TMPDIR": str(self._tmp_dir)}
-        if self.settings is not None:
-            environ["CONTAINERS_CONF"] = str(self.settings)
         # A file, not a pipe: the containers' monitors keep it open when the service has ended.
         output = os.open(
             self._log_file,
@@ -143,17 +165,25 @@ class PodmanService:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environ,
+                env=self._own_environ(),
                 cwd=self._run_dir,  # the containers' monitors inherit it, and leave files in it
                 start_new_session=True,
                 preexec_fn=_end_with_parent(),
             )
         finally:
             os.close(output)
+        self._process = process
         try:
             await process.wait()
         finally:
+            self._process = None
             await end_process(process, _END_S)
+
+    def _own_environ(self) -> dict[str, str]:
+        environ = {**self._environ, "TMPDIR": str(self._tmp_dir)}
+        if self.settings is not None:
+            environ["CONTAINERS_CONF"] = str(self.settings)
+        return environ
 
     def _said(self) -> str:
         try:

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import signal
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from covey.engines.containers.api import Api, RefusalError
 from covey.engines.containers.images import label_filter
-from covey.errors import CoveyError
-
-MARK = "COVEY_BUILD"
-"""The build argument that holds the mark; nothing declares it, so no step sees it."""
+from covey.engines.containers.podman_storage import find_storage, kill_in
+from covey.errors import CoveyError, StorageError
 
 _WITHIN_S = 10.0
 _PATIENCE_S = 2.0
@@ -37,6 +31,8 @@ class Record(msgspec.Struct, frozen=True):
     mark: str
     labels: dict[str, str]
     before: list[str]
+    containers: list[str] | None = None
+    """Those that were in Podman's storage before it."""
 
 
 class BuildJournal:
@@ -45,12 +41,24 @@ class BuildJournal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    async def begin(self, api: Api, labels: Mapping[str, str]) -> Record:
-        """Note a build."""
+    async def begin(self, api: Api, labels: Mapping[str, str], *, podman: bool) -> Record:
+        """Note a build; raises `StorageError` if that cannot be done."""
         before = await _untagged(api, labels)
-        record = Record(secrets.token_hex(16), dict(labels), sorted(before))
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file(record).write_bytes(msgspec.json.encode(record))
+        store = await find_storage(api) if podman else None
+        there = None if store is None else await asyncio.to_thread(store.containers)
+        containers = None if there is None else [one.id for one in there]
+        record = Record(secrets.token_hex(16), dict(labels), sorted(before), containers)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file(record).write_bytes(msgspec.json.encode(record))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file(record).unlink()
+            raise StorageError(
+                f"The build was not begun: it cannot be noted in {self._directory}:"
+                f" {error.strerror}.",
+                hint="Free some space there, and see that Covey's user may write.",
+            ) from error
         return record
 
     def end(self, record: Record) -> None:
@@ -70,7 +78,7 @@ class BuildJournal:
     async def clear(self, api: Api, record: Record, *, podman: bool) -> None:
         """End and remove all that a build left, and forget it."""
         if podman:
-            await _end_steps(api, record.mark)
+            await _end_steps(api, record)
         for image in await _untagged(api, record.labels) - set(record.before):
             with contextlib.suppress(RefusalError):
                 await api.call("DELETE", f"/images/{image}", {"force": False})
@@ -78,14 +86,6 @@ class BuildJournal:
 
     def _file(self, record: Record) -> Path:
         return self._directory / f"{record.mark}.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Working:
-    """A container that the steps of a build run in."""
-
-    id: str
-    layer: str
 
 
 async def _untagged(api: Api, labels: Mapping[str, str]) -> set[str]:
@@ -101,81 +101,29 @@ async def _untagged(api: Api, labels: Mapping[str, str]) -> set[str]:
     return {one["Id"] for one in listed if wanted <= (one.get("Labels") or {}).items()}
 
 
-async def _end_steps(api: Api, mark: str) -> None:
+async def _end_steps(api: Api, record: Record) -> None:
     """Kill what a build runs until Podman has given it up; remove what nobody gives up."""
-    store = await _storage(api)
+    store = await find_storage(api)
     if store is None:
         return
+    known = None if record.containers is None else set(record.containers)
     loop = asyncio.get_running_loop()
     began = loop.time()
     calm = 0
     while calm < _CALM_LOOKS and loop.time() - began < _WITHIN_S:
-        working = await asyncio.to_thread(_find, store, mark)
-        calm = 0 if working else calm + 1
-        await asyncio.to_thread(_kill_steps, {one.layer for one in working})
-        if loop.time() - began > _PATIENCE_S:
-            for one in working:
-                with contextlib.suppress(RefusalError, CoveyError):
-                    await api.call("DELETE", f"/containers/{one.id}", {"force": True})
+        working = await asyncio.to_thread(store.marked, record.mark)
+        husks = [] if known is None else await asyncio.to_thread(store.husks, known)
+        calm = 0 if working or husks else calm + 1
+        await asyncio.to_thread(kill_in, {one.layer for one in working})
+        late = loop.time() - began > _PATIENCE_S
+        for one in [*husks, *(working if late else ())]:
+            await _remove(api, one.id)
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _storage(api: Api) -> Path | None:
-    """Return the directory where the storage keeps its containers."""
-    try:
-        told: dict[str, Any] = await api.call("GET", "/libpod/info")
-        store = told["store"]
-        return Path(store["graphRoot"]) / f"{store['graphDriverName']}-containers"
-    except (RefusalError, KeyError, TypeError):
-        return None
-
-
-class _Known(msgspec.Struct):
-    id: str
-    layer: str = ""
-
-
-class _Builder(msgspec.Struct):
-    arguments: dict[str, str] | None = msgspec.field(name="Args", default=None)
-
-
-def _find(store: Path, mark: str) -> list[_Working]:
-    """List the containers that bear the mark."""
-    try:
-        known = msgspec.json.decode((store / "containers.json").read_bytes(), type=list[_Known])
-    except (OSError, msgspec.DecodeError):
-        return []
-    return [
-        _Working(one.id, one.layer)
-        for one in known
-        if one.layer and _mark(store / one.id / "userdata" / "buildah.json") == mark
-    ]
-
-
-def _mark(path: Path) -> str | None:
-    try:
-        builder = msgspec.json.decode(path.read_bytes(), type=_Builder)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return (builder.arguments or {}).get(MARK)
-
-
-def _kill_steps(layers: set[str]) -> None:
-    """Kill the processes whose root is one of these layers."""
-    if not layers:
+async def _remove(api: Api, container: str) -> None:
+    if api.remove_by_program is not None:
+        await api.remove_by_program(container)
         return
-    for pid, root in _roots():
-        if any(f"/{layer}/" in root for layer in layers):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _roots() -> Iterator[tuple[int, str]]:
-    """Yield each process with what is mounted as its root (mountinfo: proc(5))."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                for line in (entry / "mountinfo").read_text().splitlines():
-                    fields = line.split(" ")
-                    if fields[4] == "/":
-                        yield int(entry.name), f"{line}/"
+    with contextlib.suppress(RefusalError, CoveyError):
+        await api.call("DELETE", f"/containers/{container}", {"force": True})
