@@ -13,6 +13,7 @@ from pygit2.ffi import C, ffi
 
 _CONNECT_MS = 10_000
 _STALL_MS = 30_000
+_MOST_OBJECTS = 20_000_000
 _HOST_KEY = struct.Struct("@ii16s20s32siPN")
 _RAW = 1 << 3
 _LEVELS = (ConfigLevel.GLOBAL, ConfigLevel.XDG, ConfigLevel.SYSTEM, ConfigLevel.PROGRAMDATA)
@@ -26,6 +27,7 @@ def prepare(home: Path) -> None:
         pygit2.settings.search_path[level] = ""
     pygit2.settings.server_connect_timeout = _CONNECT_MS
     pygit2.settings.server_timeout = _STALL_MS
+    pygit2.settings.pack_max_objects = _MOST_OBJECTS
     pygit2.settings.owner_validation = False
     ffi.def_extern(name="_certificate_check_cb")(_check_certificate)
 

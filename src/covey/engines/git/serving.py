@@ -271,7 +271,9 @@ def _clean(repository: Path) -> None:
     for pattern in ("objects/tmp_objdir-*", "objects/incoming-*"):
         for left in repository.glob(pattern):
             with contextlib.suppress(OSError):
-                if now - left.stat().st_mtime > _STALE_S:
+                # A slow push writes to one file for long.
+                used = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+                if now - used > _STALE_S:
                     shutil.rmtree(left)
 
 
