@@ -9,6 +9,7 @@ import pytest
 from covey.apps import deployment_operations
 from covey.apps.model import DeploymentState, Trigger
 from covey.apps.results import DeploymentView, view_deployment
+from covey.apps.routing.model import Answer, Route
 from covey.apps.service import Wanted
 from covey.apps.sources import UploadSource
 from covey.env.model import Kind
@@ -220,7 +221,7 @@ async def test_an_app_that_moves_to_another_project_gets_its_variables_and_netwo
     await lab.settled()
     [spec] = lab.specs("shop")
     assert spec.env["LEVEL"] == "debug"
-    await lab.node.reconciler.run()
+    await lab.hosting.sweep.run()
     assert await lab.engine.list_networks({}) == [spec.network]
 
 
@@ -269,6 +270,25 @@ async def test_a_host_that_another_app_has_is_refused_before_it_is_kept(lab: Lab
             lab.app("second"), lambda _: {"domains": [{"host": name}]}, "a test"
         )
     assert lab.app("second").overrides == {}
+
+
+async def test_an_app_does_not_take_the_host_of_a_route(lab: Laboratory):
+    held = Route(("held.localhost",), Answer(200, "somebody else's"))
+    await lab.routes.put("somebody", [held])
+    lab.version("v1", domains=["Held.localhost."])
+    ended = await lab.deploy("shop", "v1")
+    assert ended.state is DeploymentState.FAILED
+    assert "held.localhost belongs to somebody" in ended.reason
+    lab.version("v2", domains=["mine.localhost", "*.localhost"])
+    assert (await lab.deploy("shop", "v2")).state is SUCCEEDED
+    with pytest.raises(ConflictError, match=r"mine\.localhost belongs to app/shop"):
+        await lab.routes.put("another", [Route(("mine.localhost",), held.target)])
+    # The name of an app without domains of its own is nobody's beforehand.
+    lab.version("v3", domains=["other.localhost"])
+    assert (await lab.deploy("first", "v3")).state is SUCCEEDED
+    lab.version("v4")
+    ended = await lab.deploy("other", "v4")
+    assert "other.localhost belongs to app/first" in ended.reason
 
 
 async def test_of_two_apps_that_want_one_host_at_one_time_one_gets_it(lab: Laboratory):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
-from covey.apps.containers import ContainerState
+from covey.apps.containers import ContainerState, OutputChunk
+from covey.apps.oneoff import lines_of
 from covey.apps.output import AppLine, AppOutput
 from covey.errors import UnreachableError
 from covey.testing.memory_containers import Behaviour
@@ -51,6 +53,23 @@ async def test_following_goes_on_with_the_next_version(lab: Laboratory):
     assert (line.text, line.deployment) == ("second", 2)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_lines_are_put_together_of_their_pieces():
+    async def pieces() -> AsyncIterator[OutputChunk]:
+        for stream, data in (
+            ("stdout", "grü".encode()[:3]),
+            ("stderr", b"oh"),
+            ("stdout", "grü".encode()[3:] + b"n\r\nand "),
+            ("stdout", b"x" * 200_000),
+            ("stdout", b"x" * 200_000 + b"\nlast"),
+            ("stderr", b" no\n\n"),
+        ):
+            yield OutputChunk(stream, data)
+
+    found = [line async for line in lines_of(pieces())]
+    cut = "and " + "x" * (65_536 - 4) + " … (the rest of the line is left out)"
+    assert found == ["grün", cut, "oh no", "", "last"]
 
 
 async def test_an_engine_that_is_away_is_told(lab: Laboratory):

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from covey.apps.containers import ContainerSpec, ContainerState, ContainerStatus
-from covey.apps.model import DeploymentState
+from covey.apps.model import Deployment, DeploymentState
 from covey.env.scope import Scope
 from covey.env.service import Removal
 from covey.errors import UnreachableError
@@ -128,15 +128,15 @@ async def test_it_goes_on_when_the_engine_was_away(lab: Laboratory):
 async def test_a_mistake_does_not_end_the_looking_after(lab: Laboratory):
     lab.version("v1")
     await lab.deploy("shop", "v1")
-    run, failed = lab.hosting.sweep.run, []
+    unfinished, failed = lab.deployments.unfinished, []
 
-    async def mistaken(*_: object) -> None:
+    def mistaken() -> list[Deployment]:
         if not failed:
             failed.append(True)
             raise RuntimeError("a mistake")
-        await run()
+        return unfinished()
 
-    lab.hosting.sweep.run = mistaken  # type: ignore[method-assign]
+    lab.deployments.unfinished = mistaken  # type: ignore[method-assign]
     lab.node.reconciler.wake()
     await until(lambda: failed)
     [container] = await lab.containers("shop")

@@ -35,6 +35,7 @@ from covey.jobs.api import JobRun
 _DEFAULT_PORT = 8080
 _SOURCE = "source"
 _SITE = "site"
+_LONGEST_MESSAGE = 2000
 
 
 class _Fetched(msgspec.Struct, frozen=True):
@@ -173,7 +174,7 @@ class Builder:
         if fetched.commit:
             title = fetched.message.partition("\n")[0][:72]
             say(f"fetched {fetched.commit[:12]} {title}".rstrip())
-        return _Fetched(source, fetched.commit, fetched.message)
+        return _Fetched(source, fetched.commit, fetched.message[:_LONGEST_MESSAGE])
 
     async def _configure(
         self, app: App, deployment: Deployment, root: Path, say: Masking

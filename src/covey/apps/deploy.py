@@ -28,6 +28,8 @@ from covey.errors import ConflictError, CoveyError
 from covey.jobs.api import JobKind, JobRun
 
 DEPLOY = "apps.deploy"
+_LONGEST_LINE = 1000
+_MOST_LINES = 60
 
 
 class DeployJob(msgspec.Struct, frozen=True):
@@ -125,8 +127,8 @@ class DeployJobs:
         except CoveyError as error:
             switched = self._serves(attempt.deployment)
             state = DeploymentState.ROLLED_BACK if switched else DeploymentState.FAILED
-            message = say.clean(error.message)
-            hint = None if error.hint is None else say.clean(error.hint)
+            message = _short(say.clean(error.message))
+            hint = None if error.hint is None else _short(say.clean(error.hint))
             await withdraw(attempt.deployment, state, message, hint, say)
             raise type(error)(message, hint=hint, details=error.details) from error
         except Exception:
@@ -226,6 +228,13 @@ class DeployJobs:
     def _serves(self, deployment: Deployment) -> bool:
         running = self._hosting.deployments.running(deployment.app)
         return running is not None and running.number == deployment.number
+
+
+def _short(text: str) -> str:
+    """Leave out what no record can hold: what an app printed last may be one endless line."""
+    lines = text.splitlines()
+    shown = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in lines]
+    return "\n".join(shown[:_MOST_LINES])
 
 
 def _failed(deployment: Deployment) -> ConflictError:

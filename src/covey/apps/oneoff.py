@@ -10,6 +10,8 @@ from covey.apps.containers import ContainerEngine, ContainerSpec, ContainerStatu
 from covey.apps.own_containers import find_own
 from covey.errors import DeadlineExceededError
 
+_LONGEST_LINE = 1 << 16
+
 
 async def run_to_end(
     engine: ContainerEngine,
@@ -43,16 +45,27 @@ async def run_to_end(
 
 
 async def lines_of(chunks: AsyncIterator[OutputChunk]) -> AsyncIterator[str]:
-    """Yield the lines of a container's output, each stream's by themselves."""
+    """Yield the lines of a container's output, each stream's by themselves.
+
+    Of a line that is longer than anybody reads the rest is left out.
+    """
     decoders: dict[str, codecs.IncrementalDecoder] = {}
     partial: dict[str, str] = {}
     make = codecs.getincrementaldecoder("utf-8")
     async for chunk in chunks:
         decoder = decoders.setdefault(chunk.stream, make(errors="replace"))
-        text = partial.get(chunk.stream, "") + decoder.decode(chunk.data)
-        *lines, partial[chunk.stream] = text.split("\n")
-        for line in lines:
-            yield line.rstrip("\r")
+        first, *more = decoder.decode(chunk.data).split("\n")
+        text = (partial.get(chunk.stream, "") + first)[: _LONGEST_LINE + 1]
+        for following in more:
+            yield _cut(text)
+            text = following[: _LONGEST_LINE + 1]
+        partial[chunk.stream] = text
     for rest in partial.values():
         if rest:
-            yield rest
+            yield _cut(rest)
+
+
+def _cut(line: str) -> str:
+    if len(line) > _LONGEST_LINE:
+        return f"{line[:_LONGEST_LINE]} … (the rest of the line is left out)"
+    return line.rstrip("\r")

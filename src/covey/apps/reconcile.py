@@ -24,6 +24,7 @@ from covey.apps.withdrawal import Withdrawals
 from covey.errors import ConflictError, CoveyError, UnreachableError
 
 _EVERY_S = 60.0
+_SWEEP_EVERY_S = 900.0
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 300.0
 _STEADY_S = 60.0
@@ -49,6 +50,7 @@ class Reconciler:
         self._retirements = retirements
         self._withdrawals = withdrawals
         self._backoffs: dict[str, _Backoff] = {}
+        self._swept: float | None = None
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -136,15 +138,22 @@ class Reconciler:
                 async with hosting.lock(name):
                     with _told(name):
                         await self._look_after(name)
-        await hosting.sweep.run()
-        if hosting.deployments.unswept():
-            await hosting.deployments.set_unswept(unswept=False)
+        await self._sweep()
         now = asyncio.get_running_loop().time()
         self._backoffs = {
             name: item
             for name, item in self._backoffs.items()
             if now - item.started <= _LONGEST_WAIT_S + _STEADY_S
         }
+
+    async def _sweep(self) -> None:
+        """Remove what a crash has left: whatever ends in order sweeps by itself."""
+        now, unswept = asyncio.get_running_loop().time(), self._hosting.deployments.unswept()
+        if unswept or self._swept is None or now - self._swept >= _SWEEP_EVERY_S:
+            await self._hosting.sweep.run()
+            self._swept = now
+        if unswept:
+            await self._hosting.deployments.set_unswept(unswept=False)
 
     async def _look_after(self, name: str) -> None:
         """Bring an app to what it should be, unless a deployment is exchanging its versions."""
