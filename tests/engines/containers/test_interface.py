@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from covey.apps.containers import ContainerSpec
 from covey.engines.containers import logs
 from covey.engines.containers.engine import ApiContainerEngine
 from covey.errors import CoveyError
@@ -95,3 +96,20 @@ async def test_a_registrys_password_is_told_to_the_engine_alone(
     whole = " ".join([str(failure.value), repr(failure.value.details), *said, caplog.text])
     assert CANARY not in whole
     assert "authentication required" in whole
+
+
+async def test_podman_without_an_init_program_is_told_of_once_and_does_without(
+    home: Path, caplog: pytest.LogCaptureFixture
+):
+    missing = Reply(b'{"message": "container-init binary not found on the host: stat"}', 500)
+    made = told({"Id": "made"})
+    spec = ContainerSpec("web", "image", {})
+    async with stand_in(home) as (there, engine):
+        there.answer("POST /containers/create", missing, made, missing, made, made)
+        assert await engine.create(spec) == "made"
+        assert await engine.create(spec) == "made"
+        assert (await engine.describe()).init is False
+        warnings = [one.message for one in caplog.records if "catatonit" in one.message]
+        assert len(warnings) == 1
+        assert await engine.create(spec) == "made"
+        assert (await engine.describe()).init is True

@@ -41,6 +41,11 @@ _log = logging.getLogger(__name__)
 _STOP_EXTRA_S = 60.0
 _LOOKING_AT_ONCE = 8
 _PAUSE_S = 0.2
+_NO_INIT = (
+    "Podman finds no init program for containers: what ends in them is not reaped, and what"
+    " ignores SIGTERM as their first process is killed after the whole grace."
+    " Install catatonit (apt-get install catatonit)."
+)
 
 
 class ApiContainerEngine:
@@ -103,15 +108,16 @@ class ApiContainerEngine:
         api = await self._api()
         with doing(f"make the container {spec.name}"):
             try:
-                told = await self._create(api, spec, init=self._init is not False)
-                self._init = self._init is not False
+                made = await self._create(api, spec, init=True)
+                self._init = True
             except RefusalError as error:
-                if self._init is False or "container-init" not in error.message:
+                if "container-init" not in error.message:
                     raise
+                if self._init is not False:
+                    _log.warning(_NO_INIT)
                 self._init = False
-                _log.warning("Podman finds no init for containers (install catatonit).")
-                told = await self._create(api, spec, init=False)
-        return told
+                made = await self._create(api, spec, init=False)
+        return made
 
     async def _create(self, api: Api, spec: ContainerSpec, *, init: bool) -> str:
         document = to_create(spec, self.name, init=init)
