@@ -290,6 +290,31 @@ async def test_a_start_that_is_broken_off_and_cancelled_rests_again(lab: Laborat
     assert await lab.containers() == []
 
 
+async def test_volumes_of_a_version_that_never_served_go_and_no_others(lab: Laboratory):
+    data, more = {"name": "data", "path": "/data"}, {"name": "more", "path": "/more"}
+    kept = "covey-000000-shop.kept"
+    await lab.engine.create_volume(kept, lab.hosting.here.naming.of_app("shop"))
+    lab.broken("v1", volumes=[data, {"name": "kept", "path": "/kept"}])
+    assert (await lab.deploy("shop", "v1")).state is FAILED
+    assert await lab.engine.list_volumes({}) == [kept]
+    lab.version("v2", volumes=[data])
+    assert (await lab.deploy("shop", "v2")).state is SUCCEEDED
+    lab.broken("v3", volumes=[data, more])
+    assert (await lab.deploy("shop", "v3")).state is FAILED
+    assert await lab.engine.list_volumes({}) == ["covey-000000-shop.data", kept]
+
+
+async def test_volumes_of_a_version_that_served_stay_when_it_is_rolled_back(lab: Laboratory):
+    lab.version("v1")
+    lab.version("v2", deploy=WATCHED, volumes=[{"name": "data", "path": "/data"}])
+    await lab.deploy("shop", "v1")
+    asked = await lab.ask("shop", "v2")
+    await until(lambda: "watch" in [step.name for step in lab.jobs.get(asked.job).steps])
+    await lab.jobs.cancel(asked.job)
+    assert (await lab.ended(asked)).state is DeploymentState.CANCELLED
+    assert await lab.engine.list_volumes({}) == ["covey-000000-shop.data"]
+
+
 async def test_a_restart_of_what_never_ran_says_so(lab: Laboratory):
     await lab.apps.create("shop")
     with pytest.raises(CoveyError, match="not deployed yet"):

@@ -165,6 +165,7 @@ class DeployJobs:
         given = Given(app, deployment, release, variables.values)
         new = Side(app.name, deployment.number, plan_release(hosting.here, given))
         hosting.routes.check(owner_of(app.name), new.plan.routes)
+        await self._note_volumes(deployment, new)
         job.progress(0.6, "starting")
         command = release.config.release
         if command is not None and deployment.trigger.builds and release.built.image:
@@ -173,6 +174,22 @@ class DeployJobs:
         job.progress(0.8, "switching")
         await job.step("switch", lambda: self._switch(app, new, release, say), NoneType)
         return new
+
+    async def _note_volumes(self, deployment: Deployment, new: Side) -> None:
+        """Note which volumes are about to be made: they go again if the version never serves."""
+        hosting = self._hosting
+        if new.plan.volumes:
+            there = await hosting.engine.list_volumes(hosting.here.naming.of_app(new.app))
+            fresh = new.plan.volumes.keys() - set(there) - set(deployment.volumes)
+            if fresh:
+                volumes = (*deployment.volumes, *sorted(fresh))
+                await hosting.deployments.put(msgspec.structs.replace(deployment, volumes=volumes))
+
+    async def _keep_volumes(self, new: Side) -> None:
+        """What a version that serves has written is not taken back."""
+        deployment = self._hosting.deployments.get(new.app, new.number)
+        if deployment.volumes:
+            await self._hosting.deployments.put(msgspec.structs.replace(deployment, volumes=()))
 
     async def _replaced(self, app: App, deployment: Deployment) -> Side | None:
         """Return what the deployment replaces, if that serves or served until just now."""
@@ -206,6 +223,7 @@ class DeployJobs:
         hosting = self._hosting
         if release.built.static:
             await hosting.builder.link_site(app.name, release.built_by)
+        await self._keep_volumes(new)
         await hosting.rollout.switch(new, say)
         running = Running(app.name, new.number, release, datetime.now(UTC))
         await hosting.deployments.set_running(running)

@@ -104,7 +104,8 @@ class Deployment(msgspec.Struct, frozen=True):
 
     `release` is known once it was built and is begun to run; `of` is the deployment whose release
     is run again, `replaces` the one that served when this one began. `resting` says that the app
-    was stopped then. `undoing` is how it will have ended once what it did is undone.
+    was stopped then. `volumes` are those that it is the first to have, until it serves. `undoing`
+    is how it will have ended once what it did is undone.
     """
 
     app: str
@@ -117,6 +118,7 @@ class Deployment(msgspec.Struct, frozen=True):
     of: int | None = None
     replaces: int | None = None
     resting: bool = False
+    volumes: tuple[str, ...] = ()
     undoing: DeploymentState | None = None
     job: str = ""
     origin: Origin | None = None

@@ -128,8 +128,15 @@ class Withdrawals:
         await self._bring_back(app, deployment, say)
         if drains:
             await self._retirements.begin(app.name, deployment.number)
-        else:
-            await hosting.rollout.remove(app.name, deployment.number)
+            return
+        await hosting.rollout.remove(app.name, deployment.number)
+        for volume in deployment.volumes:
+            try:
+                await hosting.engine.remove_volume(volume)
+            except UnreachableError:
+                raise
+            except CoveyError as error:
+                say(f"the volume {volume} stays: {error.message}")
 
     async def _bring_back(self, app: App, deployment: Deployment, say: Say) -> None:
         """Let what served before serve again, or let the app rest again."""
