@@ -218,6 +218,8 @@ def test_a_directory_of_a_repository_has_its_ignore_files_and_its_tracked_files(
     assert chosen(top) == {"main.py", "forced/in"}
     state = read_checkout(top)
     assert (state.commit, state.message) == (git(tmp_path, "rev-parse", "HEAD"), "First\n\nmore")
+    git(tmp_path, "commit", "--amend", "-qm", "x" * 5000)
+    assert read_checkout(top).message == "x" * 2000
     (tmp_path / "elsewhere").write_text("1")
     assert not read_checkout(top).commit.endswith("-dirty")
     (top / "new").write_text("1")

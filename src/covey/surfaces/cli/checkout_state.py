@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pygit2
 
 _DIRTY = "-dirty"
+_LONGEST_MESSAGE = 2000
+"""What a deployment takes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def _read(repository: pygit2.Repository, directory: Path) -> CheckoutState:
     clean = {FileStatus.CURRENT, FileStatus.IGNORED}
     changed = repository.status(untracked_files="normal").items()
     dirty = any(path.startswith(prefix) and flags not in clean for path, flags in changed)
-    message = commit.raw_message.decode("utf-8", "replace").strip()
+    message = commit.raw_message.decode("utf-8", "replace").strip()[:_LONGEST_MESSAGE]
     name = f"{commit.id}{_DIRTY if dirty else ''}"
     return CheckoutState(root, name, message, tracked, excludes, ignore_case)
 
