@@ -110,7 +110,7 @@ async def test_without_buildkit_secrets_are_refused_and_builds_work(
         await build(engine, app, f"FROM {WEB}\n", secrets={"token": CANARY})
     assert "docker-buildx" in str(refusal.value.hint)
     with pytest.raises(CoveyError, match="this is why"):
-        await build(engine, app, f"FROM {WEB}\nRUN echo this is why; exit 3\n")
+        await build(engine, app, f"FROM {WEB}\nRUN echo a > /a\nRUN echo this is why; exit 3\n")
     assert docker.leftovers() == before
     said = await build(engine, app, f"FROM {WEB}\nARG A\nRUN echo got $A\n", args={"A": "blue"})
     assert "got blue" in said
@@ -135,7 +135,7 @@ async def test_a_build_that_is_cut_short_leaves_nothing(
         monkeypatch.setattr(docker_build, "find_program", lambda *_: None)
     engine = make_docker_engine(docker, home)
     before = docker.leftovers()
-    text = f"FROM {WEB}\nRUN echo started; sleep 54323\n"
+    text = f"FROM {WEB}\nRUN echo one > /one\nRUN echo started; sleep 54323\n"
     request = BuildRequest(
         app, TAG, NODE, dockerfile_text=text, timeout_s=None if ends == "cancelled" else 3
     )

@@ -30,6 +30,8 @@ class Told:
         self._log = log
         lines = {line for value in secret_values.values() for line in [value, *value.split("\n")]}
         self._hidden = sorted((line for line in lines if line.strip()), key=len, reverse=True)
+        self.watch: Log | None = None
+        """Is given each line as the engine said it."""
         self._rest = ""
         self._last: deque[str] = deque(maxlen=_TOLD_LINES)
 
@@ -58,6 +60,8 @@ class Told:
 
     def line(self, line: str) -> None:
         """Hand on one line."""
+        if self.watch is not None:
+            self.watch(line)
         if MARK in line:
             return  # "build args were not consumed"
         shown = self.redacted(line.rstrip("\r"))

@@ -15,6 +15,7 @@ from covey.engines.containers.build import Told, build_over_api
 from covey.engines.containers.container_documents import image_id
 from covey.engines.containers.context import read_context
 from covey.engines.containers.host_limits import find_program
+from covey.engines.containers.step_images import StepImages
 from covey.engines.process_end import end_process
 from covey.engines.program_output import OutputTooLongError, program_output
 from covey.errors import CoveyError, DeadlineExceededError
@@ -40,9 +41,9 @@ async def build_by_program(
         if request.secrets:
             raise CoveyError(
                 "Build secrets need Docker's BuildKit, which is not on this machine.",
-                hint="Install docker-buildx (or docker-buildx-plugin), or build with Podman.",
+                hint="Install the docker program with docker-buildx, or build with Podman.",
             )
-        return await build_over_api(api, request, told, None)
+        return await _build_without(api, request, told)
     context = await asyncio.to_thread(
         read_context, request.context, request.dockerfile, request.dockerfile_text, {}
     )
@@ -64,6 +65,16 @@ async def build_by_program(
         if code != 0 or not names.exists():
             raise told.failure(f"docker build ended with status {code}")
         return image_id(names.read_text().strip())
+
+
+async def _build_without(api: Api, request: BuildRequest, told: Told) -> str:
+    images = StepImages()
+    told.watch = images.line
+    try:
+        return await build_over_api(api, request, told, None)
+    except BaseException:
+        await asyncio.shield(asyncio.create_task(images.remove(api)))
+        raise
 
 
 async def _has_buildkit(program: str, environ: Mapping[str, str]) -> bool:
