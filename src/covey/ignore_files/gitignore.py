@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SLASH = ord("/")
@@ -45,6 +46,9 @@ class GitIgnore:
         lines = content.removeprefix(_BOM).split(b"\n")
         found = [_parse(line, flags) for line in lines if line and not line.startswith(b"#")]
         self._patterns = tuple(reversed(found))
+        # Most paths are named by no pattern, which one look at all of them tells.
+        self._names = _any_of([item for item in found if item.by_name], flags)
+        self._paths = _any_of([item for item in found if not item.by_name], flags)
 
     def decide(self, path: bytes, *, is_directory: bool) -> bool | None:
         """Return whether a path is ignored; None if no pattern names it.
@@ -53,12 +57,19 @@ class GitIgnore:
         is for whoever walks.
         """
         name = path.rpartition(b"/")[2]
+        if not (self._names.fullmatch(name) or self._paths.fullmatch(path)):
+            return None
         for pattern in self._patterns:
             if pattern.only_directories and not is_directory:
                 continue
             if pattern.matches.fullmatch(name if pattern.by_name else path):
                 return pattern.ignores
         return None
+
+
+def _any_of(patterns: Sequence[_Pattern], flags: int) -> re.Pattern[bytes]:
+    each = b"|".join(pattern.matches.pattern for pattern in patterns)
+    return re.compile(b"(?:%b)" % each if patterns else _NEVER, flags)
 
 
 def _parse(line: bytes, flags: int) -> _Pattern:
