@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import shutil
 from typing import Any
 
 import msgspec
@@ -234,6 +237,49 @@ async def test_a_disk_that_is_full_at_the_end_does_not_pass_for_a_success(lab: L
     ended = await lab.deploy("shop", "v2")
     assert (ended.state, ended.reason) == (DeploymentState.ROLLED_BACK, "The disk is full.")
     assert await lab.get("shop") == "v1"
+
+
+async def test_a_disk_that_is_full_during_the_build_is_told_as_such(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+):
+    lab.version("v1")
+    lab.version("v2")
+    await lab.deploy("shop", "v1")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("covey.apps.building._dockerfile", full)
+    ended = await lab.deploy("shop", "v2")
+    assert ended.state is FAILED
+    assert ended.reason.endswith("could not be read or written: No space left on device.")
+    assert await lab.get("shop") == "v1"
+    assert list(lab.hosting.here.places.work.iterdir()) == []
+    monkeypatch.undo()
+    assert (await lab.deploy("shop", "v2")).state is SUCCEEDED
+
+
+async def test_a_site_whose_files_cannot_be_kept_leaves_the_one_before(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("v1", "v2"):
+        lab.version(name)
+        lab.versions.config[name] = {"build": {"static": "."}, "deploy": {"watch": "0s"}}
+    await lab.deploy("docs", "v1")
+    site = lab.hosting.here.places.current_site("docs")
+    before = site.resolve()
+
+    def full(source: str, target: str, **_: object) -> None:
+        raise shutil.Error([(source, target, "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr("covey.apps.building.shutil.copytree", full)
+    ended = await lab.deploy("docs", "v2")
+    assert ended.reason == (
+        "The site's files could not be kept: [Errno 28] No space left on device."
+    )
+    assert site.resolve() == before
+    assert before.is_dir()
+    assert [item.name for item in site.parent.iterdir() if item.name.isdigit()] == ["1"]
 
 
 async def test_anothers_container_of_that_name_is_left_alone(lab: Laboratory):

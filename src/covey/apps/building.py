@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,13 +100,14 @@ class Builder:
             )
             await note(deployment)
         root = self._work(deployment) / _SOURCE
-        found = await job.step(
-            "configure", lambda: self._configure(app, deployment, root, say), _Configured
-        )
-        job.progress(0.15, "building")
-        release = await job.step(
-            "build", lambda: self._make(app, deployment, found, root, say), Release
-        )
+        with _on_disk(self._work(deployment)):
+            found = await job.step(
+                "configure", lambda: self._configure(app, deployment, root, say), _Configured
+            )
+            job.progress(0.15, "building")
+            release = await job.step(
+                "build", lambda: self._make(app, deployment, found, root, say), Release
+            )
         await asyncio.to_thread(shutil.rmtree, self._work(deployment), ignore_errors=True)
         return release
 
@@ -148,7 +150,8 @@ class Builder:
             fresh.symlink_to(str(number))
             fresh.replace(place)
 
-        await asyncio.to_thread(link)
+        with _on_disk(self._here.places.static / app):
+            await asyncio.to_thread(link)
 
     async def _fetch(self, app: App, deployment: Deployment, say: Masking) -> _Fetched:
         source = deployment.source
@@ -300,6 +303,20 @@ class Builder:
 
     def _work(self, deployment: Deployment) -> Path:
         return self._here.places.work_of(deployment.app, deployment.number)
+
+
+@contextmanager
+def _on_disk(place: Path) -> Iterator[None]:
+    """Say what a disk that is full, or fails, means for a deployment."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The files of the version could not be read or written: {error.strerror or error}.",
+            hint=f"Look after {place}: is there space left on its disk?",
+        ) from error
 
 
 def add_ignored(context: Path, dockerfile: str, patterns: Sequence[str]) -> None:

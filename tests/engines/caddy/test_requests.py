@@ -287,6 +287,14 @@ def test_redirections_answers_and_headers_are_taken_literally() -> None:
                     Route(("web.test",), WEB, rules=rules),
                     Route(("old.test",), Redirect("https://new.test"), rules=PLAIN),
                     Route(
+                        ("old.test",),
+                        Redirect("https://new.test"),
+                        "/shop",
+                        strip=True,
+                        rules=PLAIN,
+                    ),
+                    Route(("old.test",), Redirect("/to?x=1"), "/from", rules=PLAIN),
+                    Route(
                         ("moved.test",),
                         Redirect("https://new.test/at?x=1", permanent=False),
                         rules=PLAIN,
@@ -301,6 +309,10 @@ def test_redirections_answers_and_headers_are_taken_literally() -> None:
                 assert headers["x-odd"].startswith("{env.PATH} ")
             old = await ask(home.http, "old.test", "/a/b?c=d")
             assert (old.status, old.headers["location"]) == (308, "https://new.test/a/b?c=d")
+            mounted = await ask(home.http, "old.test", "/shop/a?c=d")
+            assert (mounted.status, mounted.headers["location"]) == (308, "https://new.test/a?c=d")
+            within = await ask(home.http, "old.test", "/from/a?c=d")
+            assert (within.status, within.headers["location"]) == (308, "/to?x=1")
             moved = await ask(home.http, "moved.test", "/a")
             assert (moved.status, moved.headers["location"]) == (307, "https://new.test/at?x=1")
 

@@ -108,14 +108,12 @@ def handlers_of(route: Route, slots: Mapping[str, int], upstreams: Path) -> list
         found.append({"handler": "headers", "response": {"set": values, "deferred": True}})
     if route.rules.compress:
         found.append(_compression())
+    if route.strip and route.path != "/":
+        found.append({"handler": "rewrite", "strip_path_prefix": route.path})
     match route.target:
         case Proxied() as target:
-            if route.strip and route.path != "/":
-                found.append({"handler": "rewrite", "strip_path_prefix": route.path})
             found.append(_proxy(route, target, slots, upstreams))
         case Files() as target:
-            if route.strip and route.path != "/":
-                found.append({"handler": "rewrite", "strip_path_prefix": route.path})
             found.append(_files(target))
         case Redirect() as target:
             found.append(_redirect(target))
