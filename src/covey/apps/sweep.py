@@ -31,7 +31,7 @@ Kept = tuple[str, int]
 class Keeping:
     """The deployments whose containers, and whose images or sites, are needed.
 
-    Of those in `builds` only what is in `images` is needed: a build that was broken off and done
+    Of those in `builds` only what is in `images` has to run: a build that was broken off and done
     again left another image.
     """
 
@@ -163,16 +163,34 @@ class Sweep:
     async def _images(self, say: Callable[[str], None]) -> None:
         there = await self._engine.list_images({})
         keeping = self._keeping()
+        cached = self._newest_builds(there)
         for image in there:
             for built, reference in self._ours(image):
-                if not keeping.needs_image(built, image.id):
+                if built not in cached and not keeping.needs_image(built, image.id):
                     say(f"removing the image of {built[0]}, deployment {built[1]}")
                     await _tolerate(self._engine.remove_image(reference))
+
+    def _newest_builds(self, there: list[ImageState]) -> set[Kept]:
+        """Return each app's newest build, even if it failed.
+
+        The next build takes its layers over. Podman labels those of earlier stages as the image.
+        """
+        newest = {app.name: 0 for app in self._records.on(self._naming.node)}
+        for image in there:
+            found = self._built_here(image)
+            if found is not None and found.deployment > newest.get(found.app, found.deployment):
+                newest[found.app] = found.deployment
+        return set(newest.items())
+
+    def _built_here(self, image: ImageState) -> Labelled | None:
+        if image.labels.get(NODE_LABEL) != self._naming.node:
+            return None
+        return read_labels(image.labels)
 
     def _ours(self, image: ImageState) -> Iterator[tuple[Kept, str]]:
         """Tell what is this node's: an image that it built, or its tag on one that it fetched."""
         if image.labels.get(NODE_LABEL) == self._naming.node:
-            found = read_labels(image.labels)
+            found = self._built_here(image)
             if found is not None:
                 yield (found.app, found.deployment), image.id
             return
