@@ -27,6 +27,8 @@ class Work:
         self._log = log
         self.stop = threading.Event()
         self.waiting = False
+        self.received = 0
+        """Bytes that came from servers, in all of its conversations."""
 
     def log(self, text: str) -> None:
         """Add a line to the log, from the thread."""

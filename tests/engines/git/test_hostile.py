@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from covey.apps.sources import GitSource
 from covey.engines.git import export
+from covey.engines.git.fetcher import GitLimits
 from covey.engines.git.settings_files import Setting, read_settings
 from covey.engines.git.submodules import read_submodules
 from covey.errors import InvalidRequestError, TooLargeError
@@ -48,6 +50,22 @@ def test_a_submodule_reaches_no_repository_of_this_machine(
             fetch_or_export(fetching, repository, wanted)
     fetching.fetch(GitSource(f"file://{repository.path}"))
     assert fetching.files()["mine/secret"] == "1"
+
+
+def test_submodules_are_bounded_together(
+    https: HttpGit, repository: Repository, tmp_path: Path
+) -> None:
+    for name in ("one", "two", "three"):
+        library = make_repository(https.root / name)
+        library.commit({"data": os.urandom(80_000)})
+        repository.git("submodule", "add", "-q", str(library.path), name)
+        repository.git("config", "-f", ".gitmodules", f"submodule.{name}.url", f"../{name}")
+    repository.commit({"a": "1"})
+    source = GitSource(f"{https.base}/shop")
+    node = Fetching(tmp_path / "small", limits=GitLimits(transfer_bytes=100_000))
+    with pytest.raises(TooLargeError, match="submodules"):
+        node.fetch(source)
+    Fetching(tmp_path / "large", limits=GitLimits(transfer_bytes=200_000)).fetch(source)
 
 
 def fetch_or_export(fetching: Fetching, repository: Repository, what: GitSource | str) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from threading import Event
 
 import pygit2
 from pygit2.enums import CredentialType
 
-from covey.apps.containers import Log
 from covey.apps.git_urls import GitUrl, place_of
 from covey.apps.host_keys import KnownHosts, fingerprint
 from covey.apps.key_model import Credential, SshKey, Token
-from covey.engines.working import StoppedError
+from covey.engines.working import Work
 from covey.errors import (
     CoveyError,
     NotFoundError,
@@ -24,6 +22,7 @@ from covey.errors import (
 
 _REPORT_S = 2.0
 _MOST_OFFERS = 2
+_TOGETHER = 2
 
 
 class Connection(pygit2.RemoteCallbacks):
@@ -34,17 +33,16 @@ class Connection(pygit2.RemoteCallbacks):
         url: GitUrl,
         credential: Credential | None,
         hosts: KnownHosts,
-        stop: Event,
-        log: Log,
+        work: Work,
         most_bytes: int,
     ) -> None:
         super().__init__()
         self._url = url
         self._credential = credential
         self._hosts = hosts
-        self._stop = stop
-        self._log = log
+        self._work = work
         self._most_bytes = most_bytes
+        self._received = 0
         self._offers = 0
         self._told = time.monotonic()
 
@@ -78,7 +76,7 @@ class Connection(pygit2.RemoteCallbacks):
     def host_key(self, host: str, key: bytes) -> None:
         """Check an SSH server's key; raises `RefusedError` if it has changed."""
         if self._hosts.check(self._url.place, key):
-            self._log(f"{self._url.place} is new: its SSH host key is {fingerprint(key)}")
+            self._work.log(f"{self._url.place} is new: its SSH host key is {fingerprint(key)}")
 
     def tls_certificate(self, host: str, *, valid: bool) -> None:
         """Raise `RefusedError` unless TLS has verified the server's certificate."""
@@ -91,24 +89,28 @@ class Connection(pygit2.RemoteCallbacks):
     def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
         """Tell how far it is, now and then."""
         self._go_on()
-        if stats.received_bytes > self._most_bytes:
+        self._work.received += max(0, stats.received_bytes - self._received)
+        self._received = stats.received_bytes
+        # Submodules count together, and something may be fetched a second time.
+        together = self._work.received > _TOGETHER * self._most_bytes
+        if together or stats.received_bytes > self._most_bytes:
             raise TooLargeError(
-                f"The repository has more than {self._most_bytes >> 20} MiB.",
+                f"The repository has more than {self._most_bytes >> 20} MiB"
+                + (", with its submodules." if together else "."),
                 hint="Put large files into Git LFS, or deploy an image",
             )
         now = time.monotonic()
         if now - self._told >= _REPORT_S and stats.total_objects:
             self._told = now
             share = 100 * stats.received_objects // stats.total_objects
-            self._log(f"receiving: {share} % ({stats.received_bytes >> 10} KiB)")
+            self._work.log(f"receiving: {share} % ({stats.received_bytes >> 10} KiB)")
 
     def sideband_progress(self, string: str) -> None:
         """Listen to what the server says of its work."""
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._stop.is_set():
-            raise StoppedError
+        self._work.checkpoint()
 
     def _refused(self, what: str) -> RefusedError:
         hint = (

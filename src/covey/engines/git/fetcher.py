@@ -261,7 +261,7 @@ class GitFetcher:
 
     def _connection(self, place: Place, work: Work) -> Connection:
         most = self._limits.transfer_bytes
-        return Connection(place.url, place.credential, self._hosts, work.stop, work.log, most)
+        return Connection(place.url, place.credential, self._hosts, work, most)
 
     def _note(self, place: Place, found: Found) -> None:
         if not found.name:
