@@ -43,7 +43,7 @@ _COMPRESSED = (
     "image/x-icon*",
 )
 """Event streams are not among them: they would wait for a block to fill."""
-_SPOOFABLE = (
+SPOOFABLE = (
     "Forwarded",
     "Front-End-Https",
     "Proxy",
@@ -102,7 +102,8 @@ def literal(text: str) -> str:
 
 def handlers_of(route: Route, slots: Mapping[str, int], upstreams: Path) -> list[Handler]:
     """Return what Caddy does with a request of a route, in order."""
-    found = _guards(route.rules)
+    # The one header of a request that the access log keeps.
+    found = [noting("user_agent", "{http.request.header.User-Agent}"), *_guards(route.rules)]
     if route.rules.headers:
         values = {name: [literal(value)] for name, value in sorted(route.rules.headers.items())}
         found.append({"handler": "headers", "response": {"set": values, "deferred": True}})
@@ -149,6 +150,11 @@ def _guards(rules: RouteRules) -> list[Handler]:
     return found
 
 
+def noting(key: str, value: str) -> Handler:
+    """Add something to the line of the access log."""
+    return {"handler": "log_append", "key": key, "value": value}
+
+
 def page(status: int, text: str) -> Handler:
     """Answer with a line of text."""
     return {
@@ -190,13 +196,9 @@ def _proxy(route: Route, target: Proxied, slots: Mapping[str, int], upstreams: P
         transport["response_header_timeout"] = _duration(route.rules.response_timeout_s)
     if target.tls_upstream:
         transport["tls"] = {"server_name": "{http.reverse_proxy.upstream.host}"}
-    request: dict[str, Any] = {
-        "delete": list(_SPOOFABLE),
-        "set": {"X-Real-IP": ["{http.vars.client_ip}"]},
-    }
+    told = {"X-Real-IP": ["{http.vars.client_ip}"]}
     if route.strip and route.path != "/":
-        request["set"]["X-Forwarded-Prefix"] = [route.path]
-        request["delete"].remove("X-Forwarded-Prefix")
+        told["X-Forwarded-Prefix"] = [route.path]
     found: Handler = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial} for dial in dials],
@@ -205,7 +207,7 @@ def _proxy(route: Route, target: Proxied, slots: Mapping[str, int], upstreams: P
             "try_duration": _TRY_S,
             "try_interval": _BETWEEN_TRIES,
         },
-        "headers": {"request": request},
+        "headers": {"request": {"set": told}},
         "transport": transport,
         "stream_close_delay": _STREAM_CLOSE_DELAY,
     }

