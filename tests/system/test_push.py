@@ -36,7 +36,8 @@ class WorkingCopy:
         }
         authority = directory.parent / "fleet.pem"
         authority.write_text(host.node.out("fleet", "authority"))
-        made = host.node.json("token", "create", f"push-{app}", "--role", "developer")
+        allowed = ("--role", "developer", "--allow", "apps.push", "--allow", "apps.git-refs")
+        made = host.node.json("token", "create", f"push-{app}", *allowed)
         self.secret: str = made["token"]
         site = f"https://localhost:{host.node.port}"
         self.git("config", "--global", f"http.{site}.sslCAInfo", str(authority))
