@@ -15,6 +15,7 @@ from covey.engines.containers import logs
 from covey.engines.containers.engine import ApiContainerEngine
 from covey.errors import CoveyError
 from tests.engines.containers.engine_stand_in import Reply, stand_in, told
+from tests.waiting import until
 
 LOGS = "GET /containers/c/logs"
 STATE = "GET /containers/c/json"
@@ -113,3 +114,18 @@ async def test_podman_without_an_init_program_is_told_of_once_and_does_without(
         assert len(warnings) == 1
         assert await engine.create(spec) == "made"
         assert (await engine.describe()).init is True
+
+
+async def test_a_terminals_size_is_told_again_once_it_is_there(home: Path):
+    async with stand_in(home) as (there, engine):
+        there.answer("POST /containers/c/exec", told({"Id": "x"}))
+        there.answer("POST /exec/x/start", Reply(b"$ ", holds=True))
+        there.answer("POST /exec/x/resize", Reply())
+        session = await engine.exec("c", ("sh",), tty=True, stdin=True)
+        await session.resize(33, 99)
+
+        def sizes() -> list[str]:
+            return [one.query["h"] for one in there.requests if one.path.endswith("/resize")]
+
+        await until(lambda: sizes() == ["33", "33"])
+        await session.close()

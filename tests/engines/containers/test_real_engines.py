@@ -113,12 +113,15 @@ async def test_a_terminal_has_a_size(real: OpenRealEngine):
     async with real() as box:
         container = await box.run("term", "sleep 100")
         session = await box.engine.exec(
-            container, ("sh", "-c", "read x; stty size; echo $x $WHO; pwd; exit 4"),
+            container, ("sh", "-c", "echo ready; read x; stty size; echo $x $WHO; pwd; exit 4"),
             tty=True, stdin=True, env={"WHO": "me"}, cwd="/tmp",
         )  # fmt: skip
-        await session.resize(33, 99)
-        await session.write(b"typed\n")
-        said = b"".join([chunk.data async for chunk in session.output()])
+        said = b""
+        async for chunk in session.output():
+            if not said:
+                await session.resize(33, 99)
+                await session.write(b"typed\n")
+            said += chunk.data
         assert b"33 99" in said
         assert b"typed me" in said
         assert b"/tmp" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -38,6 +39,8 @@ class Command:
         self._room.set()
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None] | None = None
+        self._size: tuple[int, int] | None = None
+        self._resizing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start it."""
@@ -80,12 +83,22 @@ class Command:
 
     async def resize(self, rows: int, columns: int) -> None:
         """Change the size of its terminal; one that has ended has none."""
+        self._size = (rows, columns)
         try:
-            await self._api.call("POST", f"/exec/{self._id}/resize", {"h": rows, "w": columns})
+            await self._resize()
         except RefusalError as error:
             if not self._code.done() and not is_missing(error):
                 with doing("resize the terminal"):
                     raise
+
+    async def _resize(self) -> None:
+        assert self._size is not None  # noqa: S101 - it was given one
+        rows, columns = self._size
+        await self._api.call("POST", f"/exec/{self._id}/resize", {"h": rows, "w": columns})
+
+    async def _resize_again(self) -> None:
+        with contextlib.suppress(CoveyError, RefusalError):
+            await self._resize()
 
     async def exit_code(self) -> int:
         """Return its exit status."""
@@ -93,10 +106,11 @@ class Command:
 
     async def close(self) -> None:
         """Let go of it."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-            self._reading = None
+        for task in (self._reading, self._resizing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._reading = self._resizing = None
         await self._stack.aclose()
         if not self._code.done():
             self._code.cancel()
@@ -108,6 +122,9 @@ class Command:
         taken = Frames()
         try:
             while data := await answer.reader.read(_CHUNK):
+                if self._size is not None and self._resizing is None:
+                    # What was asked before it had its terminal may have been lost.
+                    self._resizing = asyncio.create_task(self._resize_again())
                 frames = [("stdout", data)] if self._tty else taken.feed(data)
                 for stream, content in frames:
                     self._held += len(content)
