@@ -107,6 +107,9 @@ class WebhookDeployments:
         parent = self._apps.here(request.parent)
         ref = request.ref if request.ref.startswith("refs/") else f"refs/heads/{request.ref}"
         source = msgspec.structs.replace(_git_source(parent), ref=ref, commit="")
+        if request.from_fork and source.key:
+            # Its submodules could name whatever else the key opens.
+            source = msgspec.structs.replace(source, submodules=False)
         preview = Preview(
             parent.name, request.number, request.origin.integration, request.origin.repository
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,15 +154,13 @@ def test_a_preview_is_an_app_of_its_own(tmp_path: Path):
     with_core(work, tmp_path)
 
 
-def test_a_fork_is_fetched_by_the_parents_ref(tmp_path: Path):
+def test_a_fork_is_fetched_by_the_parents_ref_but_no_submodules_with_its_key(tmp_path: Path):
     async def work(apps: Core) -> None:
-        request = pull()
-        fields = {name: getattr(request, name) for name in PreviewRequest.__slots__}
-        fields |= {"ref": "refs/pull/7/head", "from_fork": True}
-        await apps.webhooks.open_preview(PreviewRequest(**fields))
+        fork = replace(pull(), from_fork=True, ref="refs/pull/7/head")
+        await apps.webhooks.open_preview(fork)
         await apps.idle()
-        source = apps.apps.here("shop-pr-7").source
-        assert source == GitSource(URLS["github"], "refs/pull/7/head", key="forge")
+        wanted = GitSource(URLS["github"], "refs/pull/7/head", key="forge", submodules=False)
+        assert apps.apps.here("shop-pr-7").source == wanted
 
     with_core(work, tmp_path)
 
