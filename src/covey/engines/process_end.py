@@ -37,7 +37,7 @@ async def _end(process: asyncio.subprocess.Process, grace_s: float, *, group: bo
 
 
 def _send(process: asyncio.subprocess.Process, number: int, *, group: bool) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         if group:
             os.killpg(process.pid, number)
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from covey.apps.pkt_line import NO_COMMIT, RefUpdate
 from covey.apps.pushes import GitService
+from covey.engines.process_end import end_process
 from covey.errors import (
     CoveyError,
     InvalidRequestError,
@@ -201,8 +202,7 @@ async def _conversation(
         yield _answer(process, feeding, errors)
     finally:
         feeding.cancel()
-        _kill(process)
-        await _end(process)
+        await end_process(process, _PATIENCE_S, group=True)
         await asyncio.gather(feeding, errors, return_exceptions=True)
 
 
@@ -250,20 +250,11 @@ async def _read_errors(process: asyncio.subprocess.Process) -> bytes:
     return kept
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            await process.wait()
-    except TimeoutError:
-        _kill(process, signal.SIGKILL)
-        await process.wait()
-
-
-def _kill(process: asyncio.subprocess.Process, sign: signal.Signals = signal.SIGTERM) -> None:
+def _kill(process: asyncio.subprocess.Process) -> None:
     """End git and its children; by SIGTERM it removes what it has half received."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sign)
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def _clean(repository: Path) -> None:
