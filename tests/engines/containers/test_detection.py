@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from covey.engines.containers.access import Candidate, candidates
+from covey.engines.containers import access
+from covey.engines.containers.access import Candidate, candidates, missing_engine
 from covey.engines.containers.engine import make_engine
 from covey.engines.containers.host_limits import HostLimits, read_host_limits
 from covey.engines.containers.podman_config import config_files, write_podman_config
@@ -157,6 +160,7 @@ async def test_a_machine_without_an_engine_is_told_what_to_install(
 ):
     module = "covey.engines.containers.access"
     monkeypatch.setattr(f"{module}._is_usable", lambda _: False)
+    monkeypatch.setattr(f"{module}._is_closed", lambda _: False)
     monkeypatch.setattr(
         f"{module}.find_program", lambda name, *_: "/usr/bin/x" if name == "apt-get" else None
     )
@@ -173,6 +177,29 @@ async def test_a_machine_without_an_engine_is_told_what_to_install(
         await make_engine(AppsSettings(), paths, remote).version()
     await engine.close()
     assert list(home.iterdir()) == []
+
+
+def test_an_engine_that_this_user_may_not_use_is_named():
+    docker, podman = "/run/docker.sock", "/run/podman/podman.sock"
+    assert docker in str(missing_engine("auto", {}, [docker]))
+    assert "docker $USER" in str(missing_engine("docker", {}, [podman, docker]).hint)
+    assert docker in missing_engine("docker", {}, [podman, docker]).message
+    assert "There is no Podman" in missing_engine("podman", {}, [docker]).message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_a_socket_in_a_directory_that_is_closed_is_none(home: Path):
+    path = home / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert access._is_usable(str(path))
+        assert not access._is_closed(str(path))
+        os.seteuid(65534)
+        try:
+            assert not access._is_usable(str(path))
+            assert access._is_closed(str(path))
+        finally:
+            os.seteuid(0)
 
 
 async def test_a_socket_that_nobody_serves_is_unreachable(home: Path):

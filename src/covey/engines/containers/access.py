@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from covey.engines.containers.podman_service import PodmanService
 from covey.errors import CoveyError, UnreachableError
 from covey.settings_hosting import AppsSettings
 
+_SYSTEM_SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock")
 _VERSION_S = 30.0
 _PING_S = 10.0
 
@@ -181,7 +182,11 @@ class Access:
                 failures.append(error)
         if failures:
             raise failures[0]
-        raise _missing(self._settings.engine, self._environ)
+        raise missing_engine(
+            self._settings.engine,
+            self._environ,
+            [one for one in _SYSTEM_SOCKETS if _is_closed(one)],
+        )
 
     async def _try(self, candidate: Candidate) -> Api:
         service = None
@@ -214,10 +219,31 @@ class Access:
 
 
 def _is_usable(path: str) -> bool:
-    return Path(path).is_socket() and os.access(path, os.W_OK)
+    try:
+        return Path(path).is_socket() and os.access(path, os.W_OK)
+    except OSError:
+        return False  # its directory is closed to this user
 
 
-def _missing(engine: str, environ: Mapping[str, str]) -> UnreachableError:
+def _is_closed(path: str) -> bool:
+    """Tell whether a socket is there that this user may not use."""
+    try:
+        return Path(path).is_socket() and not os.access(path, os.W_OK)
+    except OSError:
+        return True  # its directory is closed as well
+
+
+def missing_engine(
+    engine: str, environ: Mapping[str, str], closed: Sequence[str] = ()
+) -> UnreachableError:
+    """Return the error of a machine without an engine; `closed` are sockets of others."""
+    closed = [path for path in closed if engine == "auto" or engine in path]
+    if closed:
+        return UnreachableError(
+            f"There is an engine at {closed[0]}, which this user may not use.",
+            hint="For Docker join its group (`sudo usermod -aG docker $USER`, then log in anew),"
+            " or install Podman, which needs no group.",
+        )
     wanted = {"podman": "Podman", "docker": "Docker"}.get(engine, "container engine")
     host = environ.get("DOCKER_HOST", "")
     if engine != "podman" and host and not host.startswith("unix://"):
