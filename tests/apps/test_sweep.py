@@ -6,6 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from covey.apps.config.load import AppFile
 from covey.apps.config.model import AppConfig
 from covey.apps.deployments import Deployments
@@ -61,10 +63,8 @@ def test_an_image_of_a_build_that_was_done_again_goes(tmp_path: Path) -> None:
         broken_off = node.image(1, "localhost/dangling:1")
         used = node.image(1)
         await node.deployed(1, used)
-        newer = node.image(2)
-        await node.deployed(2, newer)
         await node.sweep.run()
-        assert await node.there() == {used, newer}
+        assert await node.there() == {used}
         assert broken_off != used
 
     asyncio.run(run())
@@ -79,43 +79,31 @@ def test_what_a_running_deployment_has_built_stays(tmp_path: Path) -> None:
         await node.deployments.put(made)
         await node.sweep.run()
         assert await node.there() == {image}
-
-    asyncio.run(run())
-
-
-def test_the_newest_build_stays_for_the_next_one_even_if_it_failed(tmp_path: Path) -> None:
-    async def run() -> None:
-        node = Node(tmp_path)
-        await node.app()
-        failed = node.image(1)
-        await node.deployed(1, "", DeploymentState.FAILED)
-        await node.sweep.run()
-        assert await node.there() == {failed}
-        used = node.image(2)
-        await node.deployed(2, used)
-        await node.sweep.run()
-        assert await node.there() == {used}
-        await node.deployed(3, "", DeploymentState.FAILED)
-        await node.sweep.run()
-        assert await node.there() == {used}
-        await node.records.remove("shop")
+        await node.deployments.put(msgspec.structs.replace(made, state=DeploymentState.FAILED))
         await node.sweep.run()
         assert await node.there() == set()
 
     asyncio.run(run())
 
 
-def test_an_earlier_stage_of_the_newest_build_stays(tmp_path: Path) -> None:
+def test_the_earlier_stages_of_the_newest_build_stay_for_the_next_one(tmp_path: Path) -> None:
     async def run() -> None:
         node = Node(tmp_path)
         await node.app()
-        stages, used = [], []
-        for number in (1, 2):
-            stages.append(node.image(number))
-            used.append(node.image(number))  # takes the tag over
-            await node.deployed(number, used[-1])
+        stages, images = [], []
+        for number in (1, 2, 3):
+            labels = NAMING.build_labels("shop", number)
+            for made in (stages, images):  # the image itself takes the tag over
+                name = NAMING.image("shop", number)
+                made.append(node.engine.add_image(name, Behaviour(), labels))
+        await node.deployed(1, images[0])
+        await node.deployed(2, images[1])
+        await node.deployed(3, "", DeploymentState.FAILED)
         await node.sweep.run()
-        assert await node.there() == {stages[1], *used}
+        assert await node.there() == {images[0], images[1], stages[1]}
+        await node.records.remove("shop")
+        await node.sweep.run()
+        assert await node.there() == set()
 
     asyncio.run(run())
 

@@ -250,7 +250,7 @@ class Builder:
         return BuildRequest(
             context=context,
             tag=self._here.naming.image(app.name, deployment.number),
-            labels=self._here.naming.labels(app.name, deployment.number),
+            labels=self._here.naming.build_labels(app.name, deployment.number),
             dockerfile=name,
             dockerfile_text=text,
             target=config.build.target if isinstance(plan, DockerfileBuild) else None,

@@ -13,6 +13,7 @@ NODE_LABEL = "covey.node"
 """On everything that Covey makes: the id of its node. Nothing without it is ever touched."""
 APP_LABEL = "covey.app"
 DEPLOYMENT_LABEL = "covey.deployment"
+BUILD_LABEL = "covey.build"
 PROCESS_LABEL = "covey.process"
 SLOT_LABEL = "covey.slot"
 

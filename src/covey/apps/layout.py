@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from covey.apps.containers import (
     APP_LABEL,
+    BUILD_LABEL,
     DEPLOYMENT_LABEL,
     NODE_LABEL,
     PROCESS_LABEL,
@@ -52,8 +54,12 @@ class Naming:
         return {**self.own, APP_LABEL: app}
 
     def labels(self, app: str, number: int) -> dict[str, str]:
-        """Return the labels of an image."""
+        """Return the labels of whatever a deployment makes."""
         return {**self.of_app(app), DEPLOYMENT_LABEL: str(number)}
+
+    def build_labels(self, app: str, number: int) -> dict[str, str]:
+        """Return the labels of one attempt to build an image, and of its stages."""
+        return {**self.labels(app, number), BUILD_LABEL: token_hex(8)}
 
     def container_labels(self, app: str, number: int, process: str, slot: int) -> dict[str, str]:
         """Return the labels of a container."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey.apps.containers import NODE_LABEL, ContainerEngine, ImageState
+from covey.apps.containers import BUILD_LABEL, NODE_LABEL, ContainerEngine, ImageState
 from covey.apps.deployments import Deployments
 from covey.apps.layout import ONEOFF, Labelled, Naming, Places, read_labels
 from covey.apps.model import App, Deployment, Release
@@ -31,7 +31,7 @@ Kept = tuple[str, int]
 class Keeping:
     """The deployments whose containers, and whose images or sites, are needed.
 
-    Of those in `builds` only what is in `images` has to run: a build that was broken off and done
+    Of those in `builds` only what is in `images` is needed: a build that was broken off and done
     again left another image.
     """
 
@@ -76,6 +76,26 @@ def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) ->
     return Keeping(
         frozenset(containers), frozenset(builds), frozenset(images), frozenset(under_way)
     )
+
+
+def stages_to_keep(there: list[ImageState], keeping: Keeping) -> set[str]:
+    """Return the images of earlier stages of each app's newest build that is kept.
+
+    Podman labels them as the image itself. The next build takes their layers over, such as the
+    dependencies that were installed.
+    """
+    newest: dict[str, tuple[int, str]] = {}
+    for image in there:
+        found = read_labels(image.labels)
+        if found is not None and image.id in keeping.images:
+            build = (found.deployment, image.labels.get(BUILD_LABEL, ""))
+            newest[found.app] = max(build, newest.get(found.app, build))
+    builds = {build for _, build in newest.values() if build}
+    return {
+        image.id
+        for image in there
+        if not image.tags and image.labels.get(BUILD_LABEL, "") in builds
+    }
 
 
 def kept_releases(
@@ -163,34 +183,17 @@ class Sweep:
     async def _images(self, say: Callable[[str], None]) -> None:
         there = await self._engine.list_images({})
         keeping = self._keeping()
-        cached = self._newest_builds(there)
+        stages = stages_to_keep(there, keeping)
         for image in there:
             for built, reference in self._ours(image):
-                if built not in cached and not keeping.needs_image(built, image.id):
+                if image.id not in stages and not keeping.needs_image(built, image.id):
                     say(f"removing the image of {built[0]}, deployment {built[1]}")
                     await _tolerate(self._engine.remove_image(reference))
-
-    def _newest_builds(self, there: list[ImageState]) -> set[Kept]:
-        """Return each app's newest build, even if it failed.
-
-        The next build takes its layers over. Podman labels those of earlier stages as the image.
-        """
-        newest = {app.name: 0 for app in self._records.on(self._naming.node)}
-        for image in there:
-            found = self._built_here(image)
-            if found is not None and found.deployment > newest.get(found.app, found.deployment):
-                newest[found.app] = found.deployment
-        return set(newest.items())
-
-    def _built_here(self, image: ImageState) -> Labelled | None:
-        if image.labels.get(NODE_LABEL) != self._naming.node:
-            return None
-        return read_labels(image.labels)
 
     def _ours(self, image: ImageState) -> Iterator[tuple[Kept, str]]:
         """Tell what is this node's: an image that it built, or its tag on one that it fetched."""
         if image.labels.get(NODE_LABEL) == self._naming.node:
-            found = self._built_here(image)
+            found = read_labels(image.labels)
             if found is not None:
                 yield (found.app, found.deployment), image.id
             return
