@@ -162,6 +162,8 @@ def find_all(home: Path) -> list[ProcessRecord]:
     was removed.
     """
     found: list[ProcessRecord] = []
+    if not home.exists():
+        return found
     wanted = f"HOME={home}".encode()
     for place in Path("/proc").glob("[0-9]*"):
         try:
