@@ -18,6 +18,7 @@ _APP_FILES = ("covey.app.toml", "deploy.toml")
 _DOCKERFILES = ("Dockerfile", "Containerfile", "dockerfile")
 _DOCKER = (".containerignore", ".dockerignore")
 _NEEDED = frozenset({*_APP_FILES, *_DOCKERFILES, *_DOCKER, "Procfile"})
+_LARGEST = 8 << 20
 _NO_PIPE = getattr(os, "O_NONBLOCK", 0)
 _FOLLOWED, _NOT_FOLLOWED = _NO_PIPE, _NO_PIPE | getattr(os, "O_NOFOLLOW", 0)
 
@@ -152,7 +153,7 @@ def _build(directory: Path) -> tuple[str, str]:
 def _read(path: Path, flags: int) -> bytes:
     try:
         with open(path, "rb", opener=lambda name, usual: os.open(name, usual | flags)) as file:
-            return file.read()
+            return file.read(_LARGEST)
     except OSError:
         return b""
 
