@@ -10,6 +10,8 @@ ACCESS = {
     "apps.deployment-logs": "developer",
     "apps.deployments": "viewer",
     "apps.destroy": "operator",
+    "apps.domain.add": "developer",
+    "apps.domain.remove": "developer",
     "apps.domains": "viewer",
     "apps.eject": "viewer",
     "apps.env.list": "viewer",

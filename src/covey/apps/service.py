@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from covey.apps.config.load import AppFile
 from covey.apps.config.merge import effective, override_text
 from covey.apps.config.model import WEB
 from covey.apps.deploy import DEPLOY, DeployJob
@@ -289,6 +290,11 @@ class Apps:
             return overrides
 
         return await self.configure(app, change, caller, Trigger.SCALE)
+
+    def file_of(self, app: App) -> AppFile:
+        """Return the app file of the version in service, or an empty one."""
+        running = self.deployments.running(app.name)
+        return AppFile() if running is None else running.release.file
 
     def check_process(self, app: App, process: str) -> None:
         """Raise `NotFoundError` if an app that runs has no such process."""

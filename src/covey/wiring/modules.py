@@ -7,6 +7,7 @@ from types import ModuleType
 from covey.apps import (
     app_operations,
     deployment_operations,
+    domain_operations,
     key_operations,
     push_operations,
     upload_operations,
@@ -42,6 +43,7 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     app_operations,
     deployment_operations,
     app_env_operations,
+    domain_operations,
     upload_operations,
     key_operations,
     push_operations,
