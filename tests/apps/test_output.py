@@ -24,8 +24,9 @@ async def test_the_last_lines_of_each_container(lab: Laboratory):
     lab.version("v1", says("one", "two", "three"), deploy={"replicas": 2})
     await lab.deploy("shop", "v1")
     found = lab.services.get(AppOutput).lines("shop", process=None, tail=2, follow=False)
-    told = [(line.source, line.text, line.deployment) async for line in found]
-    assert told == [
+    lines = [line async for line in found]
+    assert all(line.at is not None for line in lines)
+    assert [(line.source, line.text, line.deployment) for line in lines] == [
         ("web.0", "two", 1),
         ("web.0", "three", 1),
         ("web.1", "two", 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 
 from covey.apps.containers import ContainerEngine, ContainerSpec, ContainerStatus, OutputChunk
 from covey.apps.own_containers import find_own
@@ -45,24 +46,34 @@ async def run_to_end(
 
 
 async def lines_of(chunks: AsyncIterator[OutputChunk]) -> AsyncIterator[str]:
-    """Yield the lines of a container's output, each stream's by themselves.
+    """Yield the lines of a container's output, each stream's by themselves."""
+    async for text, _ in timed_lines_of(chunks):
+        yield text
+
+
+async def timed_lines_of(
+    chunks: AsyncIterator[OutputChunk],
+) -> AsyncIterator[tuple[str, datetime | None]]:
+    """Yield the lines of a container's output, each with the time of its end.
 
     Of a line that is longer than anybody reads the rest is left out.
     """
     decoders: dict[str, codecs.IncrementalDecoder] = {}
     partial: dict[str, str] = {}
+    at: datetime | None = None
     make = codecs.getincrementaldecoder("utf-8")
     async for chunk in chunks:
         decoder = decoders.setdefault(chunk.stream, make(errors="replace"))
         first, *more = decoder.decode(chunk.data).split("\n")
+        at = chunk.at
         text = (partial.get(chunk.stream, "") + first)[: _LONGEST_LINE + 1]
         for following in more:
-            yield _cut(text)
+            yield _cut(text), at
             text = following[: _LONGEST_LINE + 1]
         partial[chunk.stream] = text
     for rest in partial.values():
         if rest:
-            yield _cut(rest)
+            yield _cut(rest), at
 
 
 def _cut(line: str) -> str:

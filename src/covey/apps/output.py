@@ -11,7 +11,7 @@ import msgspec
 
 from covey.apps.containers import ContainerEngine, ContainerState
 from covey.apps.layout import Naming, read_labels
-from covey.apps.oneoff import lines_of
+from covey.apps.oneoff import timed_lines_of
 from covey.errors import CoveyError
 
 _REST_S = 1.0
@@ -94,8 +94,9 @@ class AppOutput:
         if found is None:
             return
         source = f"{found.process}.{found.slot}"
-        async for text in lines_of(self._engine.logs(state.id, follow=follow, tail=tail)):
-            yield AppLine(source, text, found.deployment)
+        chunks = self._engine.logs(state.id, follow=follow, tail=tail)
+        async for text, at in timed_lines_of(chunks):
+            yield AppLine(source, text, found.deployment, at)
 
     async def _containers(self, app: str, process: str | None) -> list[ContainerState]:
         labels = {**self._naming.own, "covey.app": app}

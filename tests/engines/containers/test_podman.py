@@ -60,6 +60,20 @@ async def test_an_abandoned_command_leaves_no_monitor(podman: Podman, home: Path
     await engine.close()
 
 
+async def test_the_last_lines_are_whole_where_a_program_writes_pieces(podman: Podman, home: Path):
+    engine = make_podman_engine(podman, home)
+    pieces = "printf %s, $i; printf ' '; printf b; echo"
+    script = f"i=0; while [ $i -lt 20 ]; do {pieces}; i=$((i+1)); done"
+    container = await run(engine, "pieces", script)
+    assert await engine.wait(container) == 0
+    lines = [f"{number}, b\n" for number in range(20)]
+    for follow in (False, True):
+        for tail in (0, 3, 100):
+            chunks = [c.data async for c in engine.logs(container, follow=follow, tail=tail)]
+            assert b"".join(chunks).decode() == "".join(lines[len(lines) - min(tail, 20) :])
+    await engine.close()
+
+
 async def test_outlives_the_death_of_its_service(podman: Podman, home: Path):
     engine = make_podman_engine(podman, home)
     script = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 9"

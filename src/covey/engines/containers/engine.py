@@ -206,7 +206,8 @@ class ApiContainerEngine:
         self, container: str, *, follow: bool, tail: int | None = None
     ) -> AsyncIterator[OutputChunk]:
         """Yield its output so far (the last `tail` lines), and with `follow` what comes."""
-        return container_logs(self._api, container, follow=follow, tail=tail)
+        cuts = self.name != "podman"
+        return container_logs(self._api, container, follow=follow, tail=tail, cuts=cuts)
 
     async def exec(
         self,

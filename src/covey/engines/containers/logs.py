@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 from covey.apps.containers import ContainerStatus, OutputChunk
@@ -54,17 +55,55 @@ class _Place:
         return is_new
 
 
+class LastLines:
+    """The chunks of the last lines of an output."""
+
+    def __init__(self, count: int) -> None:
+        self.chunks: deque[OutputChunk] = deque()
+        self._count = count
+        self._lines = 0
+
+    def add(self, chunk: OutputChunk) -> None:
+        """Take the next chunk, and drop the line that is too many."""
+        self.chunks.append(chunk)
+        self._lines += chunk.data.endswith(b"\n")
+        while self._lines > self._count:
+            self._lines -= self.chunks.popleft().data.endswith(b"\n")
+
+
 async def container_logs(
-    connect: Connect, container: str, *, follow: bool, tail: int | None
+    connect: Connect, container: str, *, follow: bool, tail: int | None, cuts: bool = True
 ) -> AsyncIterator[OutputChunk]:
     """Yield a container's output; what was told already is left out after a reconnection.
+
+    `cuts` tells whether the engine can be asked for the last lines. Podman 4 puts them together
+    wrongly where a program writes a line in pieces, so there all is read and cut here.
+    """
+    place = _Place()
+    if tail is not None and not cuts:
+        last = LastLines(tail)
+        async for chunk in _read(connect, container, place, follow=False, tail=None):
+            last.add(chunk)
+        for chunk in last.chunks:
+            yield chunk
+        if not follow:
+            return
+        tail = None
+    async with aclosing(_read(connect, container, place, follow=follow, tail=tail)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _read(
+    connect: Connect, container: str, place: _Place, *, follow: bool, tail: int | None
+) -> AsyncGenerator[OutputChunk]:
+    """Yield what comes behind a place.
 
     What was followed is read once more at its end: Docker loses lines when the log is rotated
     faster than it reads, and Podman's answer may have been cut (see `_watched`).
     """
-    place = _Place()
     following = follow
-    known = False
+    known = place.at is not None
     pause = _FIRST_PAUSE_S
     while True:
         query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True}
