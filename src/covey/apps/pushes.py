@@ -143,6 +143,7 @@ class Pushes:
         self._host = host
         self._target = target
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[int | None]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def advertise(self, app: str, service: GitService, protocol: str) -> bytes:
@@ -207,10 +208,11 @@ class Pushes:
         shutil.rmtree(gone, ignore_errors=True)
 
     async def stop(self) -> None:
-        """Follow deployments no more; they go on."""
+        """Follow deployments no more; they go on, and those that are due are asked for."""
+        tasks = [*self._tasks, *self._asking]
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _path(self, app: str) -> Path:
         return self._directory / f"{check_app_name(app)}.git"
@@ -233,17 +235,26 @@ class Pushes:
 
     def _begin(self, app: str, repository: Path, update: RefUpdate, caller: str) -> _Following:
         following = _Following(update.ref)
-        task = asyncio.create_task(self._run(app, repository, update, caller, following))
+        # The branch has moved already: whoever stops meanwhile must not lose its deployment.
+        asking = asyncio.create_task(self._deploy(app, repository, update, caller, following))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        task = asyncio.create_task(self._run(app, repository, update, asking, following))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return following
 
     async def _run(
-        self, app: str, repository: Path, update: RefUpdate, caller: str, following: _Following
+        self,
+        app: str,
+        repository: Path,
+        update: RefUpdate,
+        asking: asyncio.Task[int | None],
+        following: _Following,
     ) -> None:
         number = None
         try:
-            number = await self._deploy(app, repository, update, caller, following)
+            number = await asyncio.shield(asking)
             if number is not None:
                 async with aclosing(self._target.follow(app, number)) as lines:
                     async for line in lines:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from covey.apps import push_operations
+from covey.apps.pkt_line import RefUpdate
 from covey.apps.pushes import Pushes
 from covey.engines.git import serving
 from covey.engines.git.serving import GitPrograms
@@ -265,6 +266,25 @@ def test_a_client_that_leaves_before_the_answer_has_pushed_nevertheless(site: Si
     set_event(site, site.target.before)
     site.running.eventually(lambda: site.target.ended == 1)
     assert [push[2] for push in site.target.pushes] == [commit]
+
+
+def test_a_node_that_stops_asks_for_what_was_pushed_before(site: Site) -> None:
+    commit = site.work.commit({"a": "1"})
+    pushes = Pushes(site.repositories, GitPrograms(8 << 20), site.target)
+
+    async def push_and_stop() -> None:
+        site.target.before = asyncio.Event()
+        site.target.gate = asyncio.Event()
+        update = RefUpdate("refs/heads/main", "0" * 40, commit)
+        pushes._begin("shop", site.work.path / ".git", update, "ada")
+        stopping = asyncio.create_task(pushes.stop())
+        await asyncio.sleep(0)
+        site.target.before.set()
+        await stopping
+
+    site.running.run(push_and_stop())
+    assert [push[2] for push in site.target.pushes] == [commit]
+    assert site.target.ended == 0
 
 
 def test_what_a_push_changed_is_told_and_may_not_matter(site: Site) -> None:
