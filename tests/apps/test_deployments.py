@@ -135,6 +135,19 @@ async def test_one_that_is_cancelled_while_it_waits_is_known_as_cancelled(lab: L
     assert await lab.containers() == []
 
 
+async def test_a_deployment_does_not_wait_for_the_watch_of_the_one_before(lab: Laboratory):
+    lab.version("v1")
+    lab.version("v2", deploy={"watch": "1h"})
+    await lab.deploy("shop", "v1")
+    second = await lab.ask("shop", "v2")
+    await until(lambda: "watch" in [step.name for step in lab.jobs.get(second.job).steps])
+    back = await lab.apps.rollback(lab.app("shop"), 1, "a test")
+    assert (await lab.ended(back)).state is SUCCEEDED
+    assert (await lab.ended(second)).state is SUCCEEDED
+    assert await lab.get("shop") == "v1"
+    assert "another deployment waits" in lab.log(second.job)
+
+
 async def test_all_that_is_being_deployed_can_be_cancelled(lab: Laboratory):
     for name in ("v1", "v2", "v3"):
         lab.version(name)

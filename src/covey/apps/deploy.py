@@ -142,13 +142,22 @@ class DeployJobs:
         async with hosting.lock(attempt.deployment.app):
             new = await self._bring_into_service(attempt, release)
         job.progress(0.9, "watching")
-        await job.step("watch", lambda: hosting.rollout.watch(new, new.plan.watch_s), NoneType)
+        await job.step("watch", lambda: self._watch(new, attempt.say), NoneType)
         if not self._serves(attempt.deployment):
             raise ConflictError(
                 "It was taken out of service while it was watched.",
                 hint=f"Deploy again: covey deploy {attempt.deployment.app}",
             )
         await self._withdrawals.end(attempt.deployment, DeploymentState.SUCCEEDED)
+
+    async def _watch(self, new: Side, say: Masking) -> None:
+        """Watch a version until its time is over, or another deployment of the app waits for it."""
+        deployments = self._hosting.deployments
+        await self._hosting.rollout.watch(
+            new, new.plan.watch_s, lambda: bool(deployments.waiting(new.app))
+        )
+        if new.plan.watch_s > 0 and deployments.waiting(new.app):
+            say("it is not watched any longer: another deployment waits")
 
     async def _bring_into_service(self, attempt: _Attempt, release: Release) -> Side:
         """Start a release beside the version before, and let it take that one's place."""

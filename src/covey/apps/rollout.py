@@ -106,10 +106,13 @@ class Rollout:
         found = _published(await self._states(app, number))
         return not set(found).isdisjoint(self._routes.addresses(pool_of(app)))
 
-    async def watch(self, new: Side, seconds: float) -> None:
-        """Watch a version that serves; raises `UnhealthyError` if it dies or turns unhealthy."""
+    async def watch(self, new: Side, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Watch a version that serves, for that long or until `is_over`.
+
+        Raises `UnhealthyError` if it dies or turns unhealthy.
+        """
         if seconds > 0:
-            await _together(self._watch_one(item, seconds) for item in new.plan.containers)
+            await _together(self._watch_one(item, seconds, is_over) for item in new.plan.containers)
 
     async def retire(self, old: Side, say: Say) -> None:
         """Let a version that gets no new requests finish those it has, then stop and remove it."""
@@ -178,11 +181,13 @@ class Rollout:
         say(f"{name} is healthy")
         return healthy
 
-    async def _watch_one(self, item: ContainerPlan, seconds: float) -> None:
+    async def _watch_one(
+        self, item: ContainerPlan, seconds: float, is_over: Callable[[], bool]
+    ) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         pause = max(item.policy.interval_s, _SHORTEST_PAUSE_S)
-        while (rest := until - loop.time()) > 0:
+        while (rest := until - loop.time()) > 0 and not is_over():
             await self._health.pause(item.spec.name, min(rest, pause))
             try:
                 state = await self._engine.inspect(item.spec.name)
