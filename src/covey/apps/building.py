@@ -201,7 +201,7 @@ class Builder:
         plan = (await asyncio.to_thread(prepare, root, app.overrides)).plan
         if isinstance(plan, SiteBuild) and plan.text is None:
             source = root / plan.directory
-            await asyncio.to_thread(self._keep_site, app.name, number, source, whole=False)
+            await asyncio.to_thread(self._keep_site, app.name, number, source)
             return await self._released(found, Built(static=str(number)), number)
         request = await self._request(app, deployment, found.config, plan, root, say)
         image = await self._engine.build(request, say)
@@ -213,7 +213,7 @@ class Builder:
             await self._engine.copy_out(image, plan.built_at, made)
         finally:
             await self._engine.remove_image(image)
-        await asyncio.to_thread(self._keep_site, app.name, number, made, whole=True)
+        await asyncio.to_thread(self._keep_site, app.name, number, made)
         return await self._released(found, Built(static=str(number)), number)
 
     async def _pull(self, reference: str, app: str, number: int, say: Masking) -> str:
@@ -275,17 +275,17 @@ class Builder:
             port=port or _DEFAULT_PORT,
         )
 
-    def _keep_site(self, app: str, number: int, source: Path, *, whole: bool) -> None:
-        """Copy the files of a site, but no links out of it.
+    def _keep_site(self, app: str, number: int, source: Path) -> None:
+        """Copy the files of a site: no links out of it, no hidden files, and none of the build.
 
-        Of a source not the hidden files and those of the build.
+        A build's directory may be the whole source, with what its tools keep beside it.
         """
         place = self._here.places.site_of(app, number)
 
         def leave_out(directory: str, names: list[str]) -> set[str]:
             here = Path(directory)
             below = here.relative_to(source)
-            hidden = {name for name in names if not (whole or is_public(str(below / name)))}
+            hidden = {name for name in names if not is_public(str(below / name))}
             return hidden | {name for name in names if leads_out(here / name, source)}
 
         shutil.rmtree(place, ignore_errors=True)
