@@ -13,10 +13,12 @@ class Masking:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._secrets: set[str] = set()
+        self._redactor = Redactor(())
 
     def learn(self, secrets: Collection[str]) -> None:
         """Mask these from now on."""
         self._secrets.update(secrets)
+        self._redactor = Redactor(self._secrets)
 
     def __call__(self, text: str) -> None:
         """Say it."""
@@ -24,6 +26,4 @@ class Masking:
 
     def clean(self, text: str) -> str:
         """Return the text without secrets."""
-        redactor = Redactor(self._secrets)
-        data = text.encode(errors="replace")
-        return (redactor.feed(data) + redactor.finish()).decode(errors="replace")
+        return self._redactor.whole(text.encode(errors="replace")).decode(errors="replace")

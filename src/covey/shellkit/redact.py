@@ -46,6 +46,10 @@ class Redactor:
     def finish(self) -> bytes:
         """Return what was held back, at the end of the stream."""
         data, self._held = self._held, b""
+        return self.whole(data)
+
+    def whole(self, data: bytes) -> bytes:
+        """Return data that begins and ends here, such as a line."""
         return self._masked(data, _merged(self._occurrences(data)))
 
     def _masked(self, data: bytes, spans: list[tuple[int, int]]) -> bytes:
