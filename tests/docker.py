@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.images import PYTHON, WEB, image_tar
+from tests.subnets import choose_block
 
 _UNPACKED = Path(__file__).parent.parent / ".dev/docker"
 _TIMEOUT_S = 60
@@ -107,7 +107,7 @@ def new_docker(root: Path, tars: Path | None = None) -> Iterator[Docker]:
     assert daemon, "install docker.io (./dev test unpacks it)"
     docker = Docker(root, environ)
     bridge = f"cvd-{os.getpid()}"
-    second, third = random.randrange(232, 240), random.randrange(0, 256, 32)
+    second, third = choose_block(232, 8)
     _forget_dead_bridges()
     _ip("link", "add", bridge, "type", "bridge")
     process: subprocess.Popen[bytes] | None = None

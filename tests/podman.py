@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,7 @@ import tomli_w
 from covey.engines.containers.host_limits import read_host_limits
 from covey.engines.containers.podman_config import write_podman_config
 from tests.images import PYTHON, WEB, image_tar
+from tests.subnets import choose_block
 
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT_S = 60
@@ -130,7 +130,7 @@ def new_podman(
 def _prepare(root: Path) -> Podman:
     for name in ("networks", "storage", "run", "tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    second, third = random.randrange(216, 232), random.randrange(0, 256, 32)
+    second, third = choose_block(216, 16)
     subnet = f"10.{second}.{third}.0/24"
     network = f"ct-{root.name[-20:]}-{second}-{third}"
     _write_network(root / "networks", network, f"10.{second}.{third}")

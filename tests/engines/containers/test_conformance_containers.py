@@ -42,7 +42,7 @@ async def test_serves_on_ports_that_the_engine_chooses(laboratory: OpenLaborator
         first = await run(lab, "first", image, ports=(8080,))
         second = await run(lab, "second", image, ports=(8080,))
         for container in (first, second):
-            await until(lambda one=container: answers(lab, one))
+            await until(lambda one=container: answers(lab, one), within_s=30)
             assert await ask(lab, container) == b"from the app\n"
         states = await lab.engine.list_containers(NODE)
         assert len({state.ports[8080][1] for state in states}) == 2
