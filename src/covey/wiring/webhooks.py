@@ -119,6 +119,7 @@ class NodeWebhooks:
         deployer = WebhookDeployments(apps.apps, jobs)
         statuses = CommitStatuses(jobs, integrations, forges)
         self._jobs = jobs
+        self._deliveries = deliveries
         self._upkeep = PreviewUpkeep(deployer, integrations, deliveries, forges)
         self._reception = Reception(integrations, deliveries, deployer)
         self._service = WebhookService(integrations, deliveries, self._schedule, self._urls)
@@ -145,6 +146,7 @@ class NodeWebhooks:
             services.withdraw(kind)
         await self._public.stop()
         await self._reports.close()
+        await self._deliveries.idle()
 
     def _urls(self) -> list[str]:
         public = self._public.url

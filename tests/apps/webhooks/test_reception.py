@@ -51,7 +51,12 @@ CLOSED = {
 
 
 def send(scene: Scene, sent: Sent, forge: str = "github") -> Receipt:
-    return asyncio.run(scene.reception.to_forge(forge, sent.headers, sent.body))
+    async def deliver() -> Receipt:
+        receipt = await scene.reception.to_forge(forge, sent.headers, sent.body)
+        await scene.deliveries.idle()
+        return receipt
+
+    return asyncio.run(deliver())
 
 
 def send_to(scene: Scene, sent: Sent, name: str = "hook") -> Receipt:
@@ -393,6 +398,22 @@ def test_a_name_is_given_once():
     asyncio.run(scene.integrations.remove("hook"))
     with pytest.raises(NotFoundError):
         scene.integrations.get("hook")
+
+
+def test_no_forge_waits_until_old_deliveries_are_removed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("covey.apps.webhooks.deliveries._PRUNE_EVERY", 1)
+    monkeypatch.setattr("covey.apps.webhooks.deliveries._MOST", 0)
+    scene = made()
+
+    async def deliver() -> int:
+        sent = delivery("github", "push")
+        await scene.reception.to_forge("github", sent.headers, sent.body)
+        kept = len(scene.deliveries.of("hook"))
+        await scene.deliveries.idle()
+        return kept
+
+    assert asyncio.run(deliver()) == 1
+    assert scene.deliveries.of("hook") == []
 
 
 def test_deliveries_are_kept_for_a_while_and_in_bounded_number(monkeypatch: pytest.MonkeyPatch):

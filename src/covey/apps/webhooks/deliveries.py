@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,6 +13,7 @@ import msgspec
 
 from covey.apps.webhooks.forge import Forge
 from covey.apps.webhooks.signatures import Headers
+from covey.errors import CoveyError
 from covey.store.ports import LocalState
 
 _NAMESPACE = "webhooks.deliveries."
@@ -21,6 +23,7 @@ _MOST = 10_000
 _PRUNE_EVERY = 500
 _MAX_ID = 200
 _MAX_REASONS = 20
+_log = logging.getLogger("covey.webhooks")
 
 
 class Outcome(StrEnum):
@@ -58,6 +61,7 @@ class Deliveries:
         self._local = local
         self._clock = clock
         self._added: dict[str, int] = {}
+        self._pruning: set[asyncio.Task[None]] = set()
 
     def is_known(self, integration: str, keys: tuple[str, ...]) -> bool:
         """Whether a delivery with one of these keys came before."""
@@ -79,7 +83,14 @@ class Deliveries:
         self._added[integration] = added
         if added >= _PRUNE_EVERY:
             self._added[integration] = 0
-            await self._prune(integration)
+            # It may take longer than the forge should wait.
+            task = asyncio.get_running_loop().create_task(self._prune(integration))
+            self._pruning.add(task)
+            task.add_done_callback(self._pruning.discard)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being removed any more."""
+        await asyncio.gather(*self._pruning)
 
     def of(self, integration: str) -> list[Delivery]:
         """Return an integration's deliveries, the newest first."""
@@ -111,11 +122,14 @@ class Deliveries:
                 await self._local.put_local(_PULLS, key, None)
 
     async def _prune(self, integration: str) -> None:
-        rows = sorted(self._scan(integration), key=lambda row: row[1].at, reverse=True)
-        oldest = self._clock() - _KEEP
-        for place, (key, seen) in enumerate(rows):
-            if place >= _MOST or seen.at < oldest:
-                await self._local.put_local(_NAMESPACE + integration, key, None)
+        try:
+            rows = sorted(self._scan(integration), key=lambda row: row[1].at, reverse=True)
+            oldest = self._clock() - _KEEP
+            for place, (key, seen) in enumerate(rows):
+                if place >= _MOST or seen.at < oldest:
+                    await self._local.put_local(_NAMESPACE + integration, key, None)
+        except CoveyError as error:
+            _log.warning("old deliveries of %s are not removed: %s", integration, error)
 
     def _scan(self, integration: str) -> list[tuple[str, _Seen]]:
         return [
