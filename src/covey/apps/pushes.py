@@ -168,6 +168,7 @@ class Pushes:
         repository = await self._repository(app)
         request, passed_on = await _commands(given)
         update = self._deployed(app, request)
+        is_kept_alone = update is None and any(_is_branch(item) for item in request.updates)
         report = bytearray()
         following = None
         try:
@@ -190,6 +191,10 @@ class Pushes:
                 following.heard = False
             if following.failure is not None:
                 report[:] = rejected(bytes(report), following.ref, "the deployment failed")
+        if is_kept_alone and request.banded:
+            yield banded(
+                PROGRESS, f"kept, and not deployed: {app} follows another branch\n".encode()
+            )
         if request.banded:
             yield banded(PACK, bytes(report)) + FLUSH if report else FLUSH
         elif report:
@@ -226,10 +231,8 @@ class Pushes:
     def _deployed(self, app: str, request: PushRequest) -> RefUpdate | None:
         """Return the update that is to be deployed, if git takes it."""
         for update in request.updates:
-            if not update.ref.startswith(_HEADS) or update.new == NO_COMMIT:
-                continue
             branch = update.ref.removeprefix(_HEADS)
-            if self._target.deploys(app, branch):
+            if _is_branch(update) and self._target.deploys(app, branch):
                 return update
         return None
 
@@ -301,6 +304,10 @@ class Pushes:
             message = await self._host.message(repository, update.new)
             branch = update.ref.removeprefix(_HEADS)
             return await self._target.deploy(app, branch, update.new, message, caller)
+
+
+def _is_branch(update: RefUpdate) -> bool:
+    return update.ref.startswith(_HEADS) and update.new != NO_COMMIT
 
 
 async def _commands(given: AsyncIterator[bytes]) -> tuple[PushRequest, AsyncIterator[bytes]]:

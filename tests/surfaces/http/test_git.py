@@ -166,8 +166,8 @@ def test_what_was_pushed_can_be_cloned_and_fetched(site: Site, tmp_path: Path) -
 
 def test_another_branch_and_a_tag_are_kept_and_not_deployed(site: Site) -> None:
     commit = site.work.commit({"a": "1"})
-    site.git("push", site.url(), "main:side")
-    site.git("push", site.url(), "main:refs/tags/v1")
+    assert "not deployed: shop follows another" in site.git("push", site.url(), "main:side")
+    assert "not deployed" not in site.git("push", site.url(), "main:refs/tags/v1")
     assert site.target.pushes == []
     assert site.refs() == {"refs/heads/side": commit, "refs/tags/v1": commit}
     site.git("push", site.url(), ":side")
