@@ -13,7 +13,11 @@ from covey.errors import InvalidRequestError
 MAX_APP_NAME = 48
 
 AppName = Annotated[
-    str, Meta(pattern=rf"^{APP_NAME_PATTERN}(?!\n)$", description="The app's name.")
+    str,
+    Meta(
+        pattern=rf"^{APP_NAME_PATTERN}(?!\n)$",
+        description="The app's name: a-z, 0-9 and '-', a letter first.",
+    ),
 ]
 ProcessName = Annotated[
     str,
