@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from enum import StrEnum
 from pathlib import Path
@@ -168,7 +168,8 @@ class Pushes:
         repository = await self._repository(app)
         request, passed_on = await _commands(given)
         update = self._deployed(app, request)
-        is_kept_alone = update is None and any(_is_branch(item) for item in request.updates)
+        is_kept = update is None and any(_is_branch(item) for item in request.updates)
+        note = f"kept, and not deployed: {app} follows another branch\n" if is_kept else ""
         report = bytearray()
         following = None
         try:
@@ -191,14 +192,8 @@ class Pushes:
                 following.heard = False
             if following.failure is not None:
                 report[:] = rejected(bytes(report), following.ref, "the deployment failed")
-        if is_kept_alone and request.banded:
-            yield banded(
-                PROGRESS, f"kept, and not deployed: {app} follows another branch\n".encode()
-            )
-        if request.banded:
-            yield banded(PACK, bytes(report)) + FLUSH if report else FLUSH
-        elif report:
-            yield bytes(report)
+        for data in _ending(request, bytes(report), note):
+            yield data
 
     def apps(self) -> set[str]:
         """Return the apps that have a repository."""
@@ -304,6 +299,16 @@ class Pushes:
             message = await self._host.message(repository, update.new)
             branch = update.ref.removeprefix(_HEADS)
             return await self._target.deploy(app, branch, update.new, message, caller)
+
+
+def _ending(request: PushRequest, report: bytes, note: str) -> Iterator[bytes]:
+    """Yield what is said at last: a note for people, and git's report."""
+    if request.banded:
+        if note:
+            yield banded(PROGRESS, note.encode())
+        yield banded(PACK, report) + FLUSH if report else FLUSH
+    elif report:
+        yield report
 
 
 def _is_branch(update: RefUpdate) -> bool:
