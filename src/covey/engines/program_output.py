@@ -54,7 +54,7 @@ async def program_output(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=environ,
+        env=None if environ is None else dict(environ),  # uvloop takes no other mapping
         start_new_session=True,
     )
     try:
