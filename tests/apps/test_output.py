@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from covey.apps.containers import ContainerState, OutputChunk
+from covey.apps.containers import ContainerSpec, ContainerState, OutputChunk
 from covey.apps.oneoff import lines_of
 from covey.apps.output import AppLine, AppOutput
 from covey.errors import UnreachableError
@@ -71,6 +71,30 @@ async def test_lines_are_put_together_of_their_pieces():
     found = [line async for line in lines_of(pieces())]
     cut = "and " + "x" * (65_536 - 4) + " … (the rest of the line is left out)"
     assert found == ["grün", cut, "oh no", "", "last"]
+
+
+async def test_following_loses_nothing_of_a_restart_and_ends_with_the_app(lab: Laboratory):
+    lab.version("v1", says("first"))
+    await lab.deploy("shop", "v1")
+    heard: asyncio.Queue[AppLine] = asyncio.Queue()
+
+    async def listen() -> None:
+        lines = lab.services.get(AppOutput).lines("shop", process=None, tail=10, follow=True)
+        async for line in lines:
+            heard.put_nowait(line)
+
+    listening = asyncio.create_task(listen())
+    assert (await asyncio.wait_for(heard.get(), 10)).text == "first"
+    [container] = await lab.containers("shop")
+    # It ends, and prints its line again once it is started again.
+    await lab.engine.kill(container.id, "SIGKILL")
+    assert (await asyncio.wait_for(heard.get(), 10)).text == "first"
+    assert heard.empty()
+    theirs = lab.specs("shop")[0].image
+    await lab.engine.create(ContainerSpec("debugging", theirs, {}))
+    await lab.apps.destroy(lab.app("shop"), volumes=False)
+    await asyncio.wait_for(listening, 10)
+    assert heard.empty()
 
 
 async def test_an_engine_that_is_away_is_told(lab: Laboratory):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 import msgspec
@@ -15,6 +15,7 @@ from covey.apps.oneoff import timed_lines_of
 from covey.errors import CoveyError
 
 _REST_S = 1.0
+_LOOK_BACK = 1000
 _WAITING = 1000
 
 
@@ -30,16 +31,19 @@ class AppLine(msgspec.Struct, frozen=True):
 class AppOutput:
     """Reads the output of containers of this node's apps."""
 
-    def __init__(self, engine: ContainerEngine, naming: Naming) -> None:
+    def __init__(
+        self, engine: ContainerEngine, naming: Naming, exists: Callable[[str], bool]
+    ) -> None:
         self._engine = engine
         self._naming = naming
+        self._exists = exists
 
     async def lines(
         self, app: str, *, process: str | None, tail: int, follow: bool
     ) -> AsyncIterator[AppLine]:
         """Yield the last `tail` lines of each container, then with `follow` all that come.
 
-        Containers that a later deployment starts are followed as well.
+        Containers that a later deployment starts are followed as well, until the app is gone.
         """
         if not follow:
             for state in await self._containers(app, process):
@@ -48,12 +52,12 @@ class AppOutput:
             return
         # An engine that is away is told at once; later it may come back.
         await self._containers(app, process)
-        queue: asyncio.Queue[AppLine] = asyncio.Queue(_WAITING)
+        queue: asyncio.Queue[AppLine | None] = asyncio.Queue(_WAITING)
         followed: dict[str, asyncio.Task[None]] = {}
         looking = asyncio.create_task(self._find_more(app, process, tail, queue, followed))
         try:
-            while True:
-                yield await queue.get()
+            while (heard := await queue.get()) is not None:
+                yield heard
         finally:
             tasks = [looking, *followed.values()]
             for task in tasks:
@@ -65,26 +69,36 @@ class AppOutput:
         app: str,
         process: str | None,
         tail: int,
-        queue: asyncio.Queue[AppLine],
+        queue: asyncio.Queue[AppLine | None],
         followed: dict[str, asyncio.Task[None]],
     ) -> None:
-        first = True
-        while True:
+        heard: dict[str, datetime] = {}
+        while self._exists(app):
             with contextlib.suppress(CoveyError):
                 for state in await self._containers(app, process):
                     task = followed.get(state.id)
                     if task is None or (task.done() and state.ended is None):
-                        # A container that was followed and restarted goes on with what is new.
-                        lines = tail if first or task is None else 0
-                        followed[state.id] = asyncio.create_task(self._pass_on(state, lines, queue))
-            first = False
+                        following = self._pass_on(state, tail, queue, heard)
+                        followed[state.id] = asyncio.create_task(following)
             await asyncio.sleep(_REST_S)
+        await queue.put(None)
 
     async def _pass_on(
-        self, state: ContainerState, tail: int, queue: asyncio.Queue[AppLine]
+        self,
+        state: ContainerState,
+        tail: int,
+        queue: asyncio.Queue[AppLine | None],
+        heard: dict[str, datetime],
     ) -> None:
+        # One that was followed and has been started again goes on with what is new.
+        last = heard.get(state.id)
+        lines = tail if last is None else max(tail, _LOOK_BACK)
         with contextlib.suppress(CoveyError):
-            async for line in self._of(state, tail, follow=True):
+            async for line in self._of(state, lines, follow=True):
+                if line.at is not None:
+                    if last is not None and line.at <= last:
+                        continue
+                    heard[state.id] = line.at
                 await queue.put(line)
 
     async def _of(
@@ -103,6 +117,7 @@ class AppOutput:
         found = []
         for state in await self._engine.list_containers(labels):
             read = read_labels(state.labels)
-            if read is not None and (process is None or read.process == process):
+            # Those that people made of its image have no process.
+            if read is not None and read.process and process in {None, read.process}:
                 found.append(state)
         return sorted(found, key=lambda state: state.name)

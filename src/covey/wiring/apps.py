@@ -99,7 +99,9 @@ class NodeApps:
             parts.node, self.hosting, parts.hosts, self._retirements, withdrawals, parts.own_name
         )
         self._sessions = Sessions(self.hosting)
-        self._output = AppOutput(engine, naming)
+        self._output = AppOutput(
+            engine, naming, lambda name: self.apps.records.find(name) is not None
+        )
 
     def subscribe(self, listener: Callable[[Deployment], None]) -> None:
         """Call `listener` when a deployment begins and when it ends."""
