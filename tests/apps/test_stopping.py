@@ -136,7 +136,7 @@ async def test_a_stopped_app_leaves_no_pool(lab: Laboratory):
 async def test_volumes_stay_unless_they_are_asked_for(lab: Laboratory):
     lab.version("v1", volumes=VOLUMES)
     await lab.deploy("shop", "v1")
-    await lab.apps.destroy(lab.app("shop"), volumes=False)
+    assert await lab.apps.destroy(lab.app("shop"), volumes=False) == ["data"]
     assert await lab.engine.list_volumes({}) == ["covey-000000-shop.data"]
 
 

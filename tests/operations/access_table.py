@@ -41,6 +41,8 @@ ACCESS = {
     "apps.source": "developer",
     "apps.start": "developer",
     "apps.stop": "developer",
+    "apps.volumes.list": "viewer",
+    "apps.volumes.remove": "operator",
     "apps.unset": "developer",
     "apps.upload": "developer",
     "audit.list": "admin",

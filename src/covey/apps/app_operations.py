@@ -30,6 +30,7 @@ from covey.apps.results import (
     AppSummary,
     AppView,
     DeploymentView,
+    Destroyed,
     summarize,
     view_app,
     view_deployment,
@@ -274,10 +275,10 @@ async def destroy(
     app: AppName,
     *,
     volumes: Annotated[bool, Meta(description="Remove its volumes, with their data.")] = False,
-) -> None:
+) -> Destroyed:
     """Remove an app with its containers, images, routes and variables, but not its volumes."""
     apps = ctx.service(Apps)
-    await apps.destroy(apps.here(app), volumes=volumes)
+    return Destroyed(app, await apps.destroy(apps.here(app), volumes=volumes))
 
 
 @operation(

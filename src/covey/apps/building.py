@@ -30,7 +30,13 @@ from covey.apps.masking import Masking
 from covey.apps.model import App, Built, Deployment, Release
 from covey.apps.plan import Here
 from covey.apps.sources import ImageSource, Source, SourceFetcher
-from covey.errors import ConflictError, InvalidRequestError, NotFoundError, StorageError
+from covey.errors import (
+    ConflictError,
+    CoveyError,
+    InvalidRequestError,
+    NotFoundError,
+    StorageError,
+)
 from covey.jobs.api import JobRun
 
 _DEFAULT_PORT = 8080
@@ -217,9 +223,19 @@ class Builder:
         return await self._released(found, Built(static=str(number)), number)
 
     async def _pull(self, reference: str, app: str, number: int, say: Masking) -> str:
-        """Fetch an image; what was not here before is kept by Covey's own tag alone."""
+        """Fetch an image; what was not here before is kept by Covey's own tag alone.
+
+        One that is here is run if its registry does not give it, as when there is no network.
+        """
         before = await self._engine.image(reference)
-        image = await self._engine.pull(reference, say)
+        try:
+            image = await self._engine.pull(reference, say)
+        except CoveyError as error:
+            if before is None:
+                raise
+            say(f"note: {error.message}")
+            say(f"note: {reference} is run as it is here")
+            image = before.id
         await self._engine.tag_image(image, self._here.naming.image(app, number))
         if before is None:
             await self._engine.remove_image(reference)

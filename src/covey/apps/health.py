@@ -14,6 +14,7 @@ from covey.apps.containers import ContainerEngine, ContainerState, ContainerStat
 from covey.errors import ConflictError, CoveyError, NotFoundError
 
 _LAST_LINES = 15
+_QUIET_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,11 @@ class HealthChecks:
             if found is None:
                 return await self._require_running(container)
             reason = found
-            if reason != told:
+            passed = loop.time() - began
+            # A start takes its time: not being there at once is no news.
+            if reason != told and passed >= _QUIET_S:
                 say(f"not healthy yet: {reason}")
                 told = reason
-            passed = loop.time() - began
             if passed >= policy.limit_s:
                 raise UnhealthyError(
                     f"{state.name} was not healthy within {policy.limit_s:g} s: {reason}.",

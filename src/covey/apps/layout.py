@@ -93,6 +93,11 @@ class Naming:
         """Return the name of an app's volume; neither name can contain a dot."""
         return f"covey-{self.node[:_SHORT]}-{app}.{name}"
 
+    def read_volume(self, volume: str) -> tuple[str, str] | None:
+        """Return the app and the name that a volume of this node was made of; None for others."""
+        app, _, name = volume.removeprefix(f"covey-{self.node[:_SHORT]}-").partition(".")
+        return (app, name) if volume == self.volume(app, name) else None
+
 
 def read_labels(labels: Mapping[str, str]) -> Labelled | None:
     """Return what the labels say, or None if they are not of a container or image of an app."""

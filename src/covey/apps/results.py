@@ -13,6 +13,13 @@ from covey.apps.service import Apps
 from covey.apps.sources import GitSource, ImageSource, PushedSource, Source, UploadSource
 
 
+class Destroyed(msgspec.Struct, frozen=True):
+    """What was removed, and the volumes of it that stay, with their data."""
+
+    app: str
+    volumes: list[str]
+
+
 class AppSummary(msgspec.Struct, frozen=True):
     """One app. `state` is running, stopped, maintenance, deploying, failed or new.
 

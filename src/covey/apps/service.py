@@ -373,10 +373,11 @@ class Apps:
             )
         return await self.hosting.jobs.enqueue(scheduled_job(app.name, name, caller))
 
-    async def destroy(self, app: App, *, volumes: bool) -> None:
+    async def destroy(self, app: App, *, volumes: bool) -> list[str]:
         """Remove an app with all that Covey made for it; volumes with their data only if asked.
 
-        Its record goes last: until then it can be destroyed again, whatever failed.
+        Returns the names of the volumes that stay. The app's record goes last: until then it can
+        be destroyed again, whatever failed.
         """
         hosting, name = self.hosting, app.name
         await self._cancel(name)
@@ -385,10 +386,9 @@ class Apps:
                 await hosting.jobs.remove_schedule(schedule.name)
             await hosting.routes.remove(owner_of(name), (pool_of(name),))
             await hosting.rollout.remove_all(name)
-            if volumes:
-                labels = hosting.here.naming.of_app(name)
-                for volume in await hosting.engine.list_volumes(labels):
-                    await hosting.engine.remove_volume(volume)
+            there = await hosting.engine.list_volumes(hosting.here.naming.of_app(name))
+            for volume in there if volumes else ():
+                await hosting.engine.remove_volume(volume)
             await hosting.environment.forget(name)
             sites = hosting.here.places.static / name
             await asyncio.to_thread(shutil.rmtree, sites, ignore_errors=True)
@@ -402,6 +402,7 @@ class Apps:
             # What cannot be removed now is removed by the next sweep.
             await hosting.sweep.run()
             await self.deployments.set_unswept(unswept=False)
+        return [] if volumes else [item.partition(".")[2] for item in there]
 
     async def settle(self, app: str, number: int) -> Deployment:
         """Return a deployment; one whose job has ended without a word has ended then, too."""

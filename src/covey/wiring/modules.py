@@ -11,6 +11,7 @@ from covey.apps import (
     key_operations,
     push_operations,
     upload_operations,
+    volume_operations,
 )
 from covey.apps import env_operations as app_env_operations
 from covey.apps.config import eject_operations
@@ -46,6 +47,7 @@ OPERATION_MODULES: tuple[ModuleType, ...] = (
     domain_operations,
     upload_operations,
     key_operations,
+    volume_operations,
     push_operations,
     eject_operations,
     webhook_operations,

@@ -103,7 +103,7 @@ lines = st.builds(
 patterns = st.lists(lines, max_size=4).map("\n".join)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     files=st.sets(paths, min_size=1, max_size=6), top=patterns, below=patterns, excluded=patterns
 )

@@ -140,6 +140,17 @@ def app_made(output: Output, app: Mapping[str, Any]) -> None:
     output.note(f"Made the app {app['name']}. Deploy it: covey deploy {app['name']}")
 
 
+def app_destroyed(output: Output, found: Mapping[str, Any]) -> None:
+    """Say what is gone, and which data stay."""
+    app, volumes = found["app"], found["volumes"]
+    if not volumes:
+        output.note(f"Removed {app}.")
+        return
+    what = "its volume stays" if len(volumes) == 1 else "its volumes stay"
+    output.note(f"Removed {app}; {what}: {', '.join(volumes)}.")
+    output.note(f"With the data: covey apps volumes remove {app} {volumes[0]}")
+
+
 def deployment_cancelled(output: Output, ended: Mapping[str, Any]) -> None:
     """Say what became of a deployment that was cancelled."""
     what = f"Deployment {ended['number']} of {ended['app']}"

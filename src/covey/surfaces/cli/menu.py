@@ -122,6 +122,7 @@ FRONT_ENDS: dict[str, LocalCommand] = {
 VIEWS: dict[str, str] = {
     "apps.cancel": "app_commands:deployment_cancelled",
     "apps.create": "app_commands:app_made",
+    "apps.destroy": "app_commands:app_destroyed",
     "apps.deployment-logs": "app_commands:log_line",
     "apps.logs": "app_commands:app_line",
     "apps.maintenance": "app_commands:maintained",
@@ -204,6 +205,7 @@ EMPTY: dict[str, str] = {
     "apps.keys.hosts": "No SSH server of a repository was seen yet.",
     "apps.keys.list": "There is no key. Make one: covey apps keys create NAME",
     "apps.list": "There is no app. Deploy one: covey deploy DIR",
+    "apps.volumes.list": "No app has a volume on this machine.",
     "env.diff": "The two are the same.",
     "env.list": "No variable is set here. Set one: covey env set NAME=VALUE",
     "fleet.invitations": "No invitation is open. Make one: covey invite",
@@ -219,6 +221,7 @@ EMPTY: dict[str, str] = {
 QUESTIONS: dict[str, str] = {
     "apps.keys.forget-host": "Forget the SSH key of {}, and take its next one unseen?",
     "apps.keys.remove": "Remove the key {} from every host of the fleet?",
+    "apps.volumes.remove": "Remove a volume of {} with its data?",
     "apps.destroy": "Remove {} with its containers, images, routes and variables?",
     "fleet.leave": "Take this machine out of its fleet?",
     "fleet.remove": "Remove {} from the fleet for good?",
@@ -237,6 +240,7 @@ GROUPS: dict[str, str] = {
     "webhooks": "What GitHub, GitLab, Gitea and Bitbucket deliver to this machine.",
     "apps domain": "The names at which an app answers.",
     "apps env": "An app's own variables.",
+    "apps volumes": "The data that apps keep, also when they are gone.",
     "apps keys": "The keys that open repositories.",
     "agent": "The daemon in the background.",
     "audit": "Who did what, and when.",
