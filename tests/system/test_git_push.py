@@ -1,4 +1,4 @@
-"""`git push` deploys: to covey://APP through the own node, and to the node's HTTPS with a token."""
+"""`git push covey://APP` deploys through the own node; git-remote-covey needs no token."""
 
 from __future__ import annotations
 
@@ -102,22 +102,6 @@ def test_an_address_of_nothing_says_what_to_do(host: Host):
     assert "Traceback" not in said
     said = work.git("push", "covey://a/b/c", "main", expect=128)
     assert "This is no address of an app" in said
-
-
-def test_a_push_by_https_needs_a_token_that_may_deploy(host: Host):
-    work = checkout(host, "tokens")
-    host.node.run("apps", "create", "tokens")
-    work.commit("v1")
-    ours = ("-c", "http.sslVerify=false")
-    address = f"127.0.0.1:{host.node.port}/git/tokens.git"
-    work.git(*ours, "push", f"https://{address}", "main", expect=128)
-    viewer = host.node.json("token", "create", "sees", "--role", "viewer")["token"]
-    work.git(*ours, "push", f"https://any:{viewer}@{address}", "main", expect=128)
-    developer = host.node.json("token", "create", "deploys", "--role", "developer")["token"]
-    work.git(*ours, "push", f"https://any:{developer}@{address}", "main")
-    assert host.get("tokens") == "v1"
-    host.settled("tokens")
-    host.remove("tokens")
 
 
 def test_a_push_finds_the_machine_that_runs_the_app(session_podman: Podman):
