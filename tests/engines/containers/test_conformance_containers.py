@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import pytest
 
@@ -21,12 +22,11 @@ async def ask(lab: Laboratory, container: str, port: int = 8080) -> bytes:
     state = await lab.engine.inspect(container)
     assert state is not None
     reader, writer = await asyncio.open_connection(*state.ports[port])
-    writer.write(b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
-    head = await reader.readuntil(b"\r\n\r\n")
-    size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-    body = await reader.readexactly(int(size.split(b":")[1]))
-    writer.close()
-    return body
+    with closing(writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+        return await reader.readexactly(int(size.split(b":")[1]))
 
 
 async def answers(lab: Laboratory, container: str) -> bytes | None:
