@@ -282,19 +282,6 @@ async def destroy(
 
 
 @operation(
-    "apps.domains",
-    access=Role.VIEWER,
-    effect=Effect.READ,
-    http="GET /api/v1/apps/{app}/domains",
-    examples=("apps domains shop",),
-)
-async def domains(ctx: Context, app: AppName) -> list[str]:
-    """List where an app answers."""
-    apps = ctx.service(Apps)
-    return apps.urls(apps.here(app))
-
-
-@operation(
     "apps.run-job",
     access=Role.DEVELOPER,
     effect=Effect.CHANGE,

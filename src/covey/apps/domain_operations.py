@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from covey.apps.config.domains import with_domain, without_domain
+from covey.apps.config.merge import merge_tables
 from covey.apps.names import AppName
 from covey.apps.results import DeploymentView, view_deployment
 from covey.apps.routing.model import Host, TlsMode
@@ -19,13 +21,26 @@ Path = Annotated[str, Meta(max_length=1024, description="Requests below this pat
 
 
 @operation(
-    "apps.domain.add",
+    "apps.domains.list",
+    access=Role.VIEWER,
+    effect=Effect.READ,
+    http="GET /api/v1/apps/{app}/domains",
+    examples=("apps domains list shop",),
+)
+async def list_domains(ctx: Context, app: AppName) -> list[str]:
+    """List where an app answers."""
+    apps = ctx.service(Apps)
+    return apps.urls(apps.here(app))
+
+
+@operation(
+    "apps.domains.add",
     access=Role.DEVELOPER,
     effect=Effect.CHANGE,
-    http="PUT /api/v1/apps/{app}/domains/{host}",
+    http="POST /api/v1/apps/{app}/domains",
     examples=(
-        "apps domain add shop shop.example.org --canonical",
-        "apps domain add shop old.example.org --redirect-to https://shop.example.org",
+        "apps domains add shop shop.example.org --canonical",
+        "apps domains add shop old.example.org --redirect-to https://shop.example.org",
     ),
 )
 async def add(
@@ -40,7 +55,7 @@ async def add(
     | None = None,
     tls: Annotated[TlsMode, Meta(description="Where its certificate comes from.")] = TlsMode.AUTO,
 ) -> DeploymentView | None:
-    """Let an app answer at one more name, or in another way at one that it has.
+    """Let an app answer at one more name.
 
     The name below the machine's own domain counts only as long as there is no other.
     """
@@ -54,28 +69,40 @@ async def add(
         "redirect_to": redirect_to,
         "tls": tls.value,
     }
-    file = apps.file_of(found)
     deployment = await apps.configure(
-        found, lambda overrides: with_domain(file, overrides, domain), ctx.caller.label
+        found,
+        lambda overrides: with_domain(apps.file_of(found), overrides, domain),
+        ctx.caller.label,
     )
     return None if deployment is None else view_deployment(apps, deployment)
 
 
 @operation(
-    "apps.domain.remove",
+    "apps.domains.remove",
     access=Role.DEVELOPER,
     effect=Effect.CHANGE,
     http="DELETE /api/v1/apps/{app}/domains/{host}",
-    examples=("apps domain remove shop old.example.org",),
+    examples=("apps domains remove shop old.example.org",),
 )
 async def remove(
     ctx: Context, app: AppName, host: Host, *, path: Path | None = None
 ) -> DeploymentView | None:
-    """Let an app answer at a name no more; without a path, at none of its paths."""
+    """Let an app answer at a name no more; without a path, at none of its paths.
+
+    Without any name of its own it answers below the machine's own domain again.
+    """
     apps = ctx.service(Apps)
     found = apps.here(app)
-    file = apps.file_of(found)
     deployment = await apps.configure(
-        found, lambda overrides: without_domain(file, overrides, host, path), ctx.caller.label
+        found,
+        lambda overrides: without_domain(apps.file_of(found), overrides, host, path),
+        ctx.caller.label,
     )
-    return None if deployment is None else view_deployment(apps, deployment)
+    if deployment is None:
+        return None
+    view = view_deployment(apps, deployment)
+    if merge_tables(apps.file_of(found).tables, apps.here(app).overrides).get("domains"):
+        return view
+    default = apps.hosting.routes.url(f"{app}.{apps.hosting.here.domain}")
+    hint = f"{app} has no domain of its own any more, so it answers at {default}"
+    return msgspec.structs.replace(view, hint=hint)

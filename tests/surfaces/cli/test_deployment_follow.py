@@ -106,6 +106,16 @@ def test_what_is_kept_for_later_is_no_deployment(daemon: FakeDaemon, covey: Cove
     assert "Kept." in done.err
 
 
+def test_what_a_change_means_is_said_before_its_log(daemon: FakeDaemon, covey: Covey):
+    hint = "shop has no domain of its own any more, so it answers at https://shop.localhost"
+    daemon.on("DELETE", "/api/v1/apps/shop/domains/a.localhost", a_deployment(hint=hint))
+    daemon.on("GET", SHOW, a_deployment(state="succeeded"))
+    daemon.on("GET", f"{LOGS}?after=0&follow=true", events=[])
+    done = covey("apps", "domains", "remove", "shop", "a.localhost", document=None)
+    assert (done.status, done.err) == (0, f"{hint}\n")
+    assert done.out == "✓ shop is served: https://shop.localhost\n"
+
+
 def test_the_end_as_json(daemon: FakeDaemon, covey: Covey):
     expect(daemon, state="succeeded")
     daemon.on("GET", f"{LOGS}?after=0&follow=true", events=[line(1, "one")])

@@ -8,20 +8,27 @@ from typing import Any
 from covey.apps.config.load import AppFile
 from covey.apps.config.merge import Tables, merge_tables, override
 from covey.apps.routing.names import normal_host, normal_path
-from covey.errors import NotFoundError
+from covey.errors import ConflictError, NotFoundError
 
 Place = tuple[str, str]
 
 
 def with_domain(file: AppFile, overrides: Tables, domain: Mapping[str, Any]) -> dict[str, object]:
-    """Return overrides in which a domain, by its host and path, is as given.
+    """Return overrides with one domain more. If it is canonical, no other is.
 
-    If it is canonical, no other is. Raises `InvalidRequestError`.
+    Raises `InvalidRequestError`, and `ConflictError` if its host and path are there already.
     """
     place = _place(domain)
     added = {key: value for key, value in domain.items() if value is not None}
     added |= {"host": place[0], "path": place[1]}
-    others = [item for item in _present(file, overrides) if _place(item) != place]
+    others = _present(file, overrides)
+    if any(_place(item) == place for item in others):
+        name = "".join(place).rstrip("/")
+        path = "" if place[1] == "/" else f" --path {place[1]}"
+        raise ConflictError(
+            f"The app has the domain {name} already.",
+            hint=f"To change it, remove it first: covey apps domains remove APP {place[0]}{path}",
+        )
     if domain.get("canonical"):
         others = [{**item, "canonical": False} for item in others]
     return override(overrides, {"domains": [*others, added]})
@@ -40,6 +47,9 @@ def without_domain(
             f"The app has no domain {name}{below or ''}.",
             hint=f"It has: {known}." if known else "It has none of its own.",
         )
+    if not kept and not file.tables.get("domains"):
+        # An empty list kept over the file would hide the names that it gets later.
+        return {key: value for key, value in overrides.items() if key != "domains"}
     return override(overrides, {"domains": kept})
 
 

@@ -91,7 +91,7 @@ def open_app(session: Session, node: Node) -> click.Command:
     """Make `covey apps open`."""
 
     def start(app: str) -> None:
-        found = session.client.call("apps.domains", app=app)
+        found = session.client.call("apps.domains.list", app=app)
         if not found:
             raise NotFoundError(
                 f"{app} has no address.", hint=f"Deploy it first: covey deploy {app}"

@@ -90,7 +90,10 @@ def rollout(session: Session, node: Node) -> click.Command:
     command = session.described(node)
 
     def start(values: dict[str, Any], *, detach: bool) -> None:
-        _finish(session, session.client.run(command, values), detach=detach)
+        started = session.client.run(command, values)
+        if started is not None and started.get("hint"):
+            session.output.note(str(started["hint"]))
+        _finish(session, started, detach=detach)
 
     return describe_command(
         command,

@@ -76,8 +76,8 @@ LOCAL: dict[tuple[str, ...], LocalCommand] = {
 
 FRONT_ENDS: dict[str, LocalCommand] = {
     "apps.deploy": LocalCommand("deploy_commands:rollout", "Deploy an app from its source."),
-    "apps.domain.add": LocalCommand("deploy_commands:rollout", "Let an app answer at a name."),
-    "apps.domain.remove": LocalCommand("deploy_commands:rollout", "Take a name from an app."),
+    "apps.domains.add": LocalCommand("deploy_commands:rollout", "Let an app answer at a name."),
+    "apps.domains.remove": LocalCommand("deploy_commands:rollout", "Take a name from an app."),
     "apps.eject": LocalCommand(
         "eject_command:eject", "Keep the Containerfile that an app is built by."
     ),
@@ -238,7 +238,7 @@ QUESTIONS: dict[str, str] = {
 GROUPS: dict[str, str] = {
     "apps": "Apps that this machine builds, runs and serves.",
     "webhooks": "What GitHub, GitLab, Gitea and Bitbucket deliver to this machine.",
-    "apps domain": "The names at which an app answers.",
+    "apps domains": "The names at which an app answers.",
     "apps env": "An app's own variables.",
     "apps volumes": "The data that apps keep, also when they are gone.",
     "apps keys": "The keys that open repositories.",
