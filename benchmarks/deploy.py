@@ -21,7 +21,8 @@ from covey.engines.caddy.process import find_program
 from tests.engines.caddy.backends import Backend
 from tests.engines.caddy.load import Load, Socket
 from tests.podman import new_podman
-from tests.system.harness import eventually, free_port, new_fleet
+from tests.ports import free_port
+from tests.system.harness import eventually, new_fleet
 from tests.system.hosting import Host, new_host
 
 DEPLOYMENTS = 100

@@ -20,7 +20,8 @@ from benchmarks.measure import MS, median
 from benchmarks.report import Row, main, version_of
 from covey.apps.routing.model import Pool, Proxied, Route, RouteRules, TlsMode
 from covey.engines.caddy.process import find_program
-from tests.engines.caddy.proxies import ask, free_port, proxy
+from tests.engines.caddy.proxies import ask, proxy
+from tests.ports import free_port
 from tests.system.harness import eventually
 
 HOST = "bench.localhost"

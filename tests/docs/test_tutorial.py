@@ -16,7 +16,7 @@ import pytest
 from tests.docs.console import DEADLINE_S, Step, Terminal, matches, steps
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.podman import Podman
-from tests.system.harness import free_port
+from tests.ports import free_port
 
 TUTORIALS = sorted((ROOT / "docs/tutorial").glob("*.md"))
 PORT = re.compile(r"\b135\d\d\b")

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from covey.engines.caddy.process import find_all
+from tests.ports import free_port
 
 T = TypeVar("T")
 COVEY = str(Path(sys.executable).with_name("covey"))
@@ -38,14 +38,6 @@ def eventually(probe: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
         time.sleep(0.02)
         found = probe()
     return found
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on; the node keeps it over restarts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -18,7 +18,8 @@ import tomli_w
 
 from tests.images import PYTHON, WEB
 from tests.podman import Podman
-from tests.system.harness import Fleet, Node, eventually, free_port
+from tests.ports import free_port
+from tests.system.harness import Fleet, Node, eventually
 
 _SERVER = '''
 """Answers with its version and variables; upgrades to an echo of lines; dies when asked."""

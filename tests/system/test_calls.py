@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.harness import DEADLINE_S, Fleet, Node, eventually, free_port, new_fleet
+from tests.ports import free_port
+from tests.system.harness import DEADLINE_S, Fleet, Node, eventually, new_fleet
 
 
 class Reply:

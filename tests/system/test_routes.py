@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.caddy.proxies import free_port
+from tests.ports import free_port
 from tests.system.harness import DEADLINE_S, Fleet, Node, eventually
 from tests.system.hosting import unverified
 

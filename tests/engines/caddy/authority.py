@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.engines.caddy.proxies import free_port
+from tests.ports import free_port
 
 HOOK = """#!{python}
 import sys, urllib.request, json

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -21,6 +19,7 @@ from covey.engines.caddy.config import CaddyOptions
 from covey.engines.caddy.engine import CaddyProxy
 from covey.engines.caddy.passwords import CaddyPasswords
 from covey.engines.caddy.process import CaddyPaths
+from tests.ports import free_port
 
 
 class LocalDict:
@@ -47,22 +46,6 @@ class LocalDict:
 
     async def take_local(self, namespace: str, key: str) -> bytes | None:
         return self.values.pop((namespace, key), None)
-
-
-def free_port() -> int:
-    """A port that is free for TCP and UDP, where no client's connection takes it meanwhile."""
-    while True:
-        port = secrets.randbelow(20_000) + 12_000
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        ):
-            try:
-                stream.bind(("127.0.0.1", port))
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @dataclass

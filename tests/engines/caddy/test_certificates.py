@@ -18,7 +18,8 @@ from covey.errors import InvalidRequestError
 from covey.operations.secret import Secret
 from tests.engines.caddy.authority import make_certificate, pebble
 from tests.engines.caddy.load import load
-from tests.engines.caddy.proxies import ask, free_port, proxy
+from tests.engines.caddy.proxies import ask, proxy
+from tests.ports import free_port
 
 
 def answering(host: str, mode: TlsMode = TlsMode.AUTO) -> Route:

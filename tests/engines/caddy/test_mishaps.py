@@ -19,7 +19,8 @@ from covey.errors import StorageError
 from tests.engines.caddy.backends import backends
 from tests.engines.caddy.killed_change import MOMENTS, at_home, to
 from tests.engines.caddy.load import load
-from tests.engines.caddy.proxies import Home, ask, free_port, proxy
+from tests.engines.caddy.proxies import Home, ask, proxy
+from tests.ports import free_port
 
 PLAIN = RouteRules(tls=TlsMode.OFF)
 

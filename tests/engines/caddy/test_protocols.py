@@ -16,7 +16,8 @@ from covey.apps.routing.model import Answer, BasicAuth, Route, RouteRules, TlsMo
 from covey.engines.caddy.process import find_program
 from covey.operations.secret import Secret
 from tests.engines.caddy.load import load
-from tests.engines.caddy.proxies import ask, free_port, proxy, read_answer
+from tests.engines.caddy.proxies import ask, proxy, read_answer
+from tests.ports import free_port
 
 HOST = "a.localhost"
 PLAIN = RouteRules(tls=TlsMode.OFF)
