@@ -30,8 +30,8 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
     "TZ",
 )
-_MEMORY = {"GODEBUG": "madvdontneed=1", "GOGC": "300"}
-"""A tenth less work for a request, for 20 MB under load; none when idle."""
+_MEMORY = {"GODEBUG": "madvdontneed=1", "GOGC": "1600", "GOMEMLIMIT": "256MiB"}
+"""A fifth less work for a request, for 100 MB under load; given back when it is over."""
 _TRIVIAL = '"level":"info"'
 _START_TIME = 19
 """The field of /proc/PID/stat behind the program's name (proc_pid_stat(5): field 22)."""
