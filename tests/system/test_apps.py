@@ -190,7 +190,8 @@ def test_of_two_pushes_the_later_one_serves_and_the_one_between_is_left_out(host
     for version in ("v2", "v3", "v4"):
         host.deploy(host.app("race", version), "--detach")
     newest = host.settled("race")
-    assert (newest["number"], newest["state"], newest["serving"]) == (4, "succeeded", True)
+    ending = (newest["number"], newest["state"], newest["serving"], newest["reason"])
+    assert ending == (4, "succeeded", True, ""), host.log("race", 4)
     assert host.get("race") == "v4"
     states = [item["state"] for item in host.deployments("race")]
     assert set(states[1:3]) <= {"superseded", "succeeded"}
