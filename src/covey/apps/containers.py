@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from covey.errors import ConflictError
+
 NODE_LABEL = "covey.node"
 """On everything that Covey makes: the id of its node. Nothing without it is ever touched."""
 APP_LABEL = "covey.app"
@@ -16,6 +18,10 @@ DEPLOYMENT_LABEL = "covey.deployment"
 BUILD_LABEL = "covey.build"
 PROCESS_LABEL = "covey.process"
 SLOT_LABEL = "covey.slot"
+
+
+class PortTakenError(ConflictError):
+    """The port of the host that a container was to have belongs to somebody else by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +234,7 @@ class ContainerEngine(Protocol):
         ...
 
     async def start(self, container: str) -> None:
-        """Start it."""
+        """Start it; raises `PortTakenError` if its port is somebody else's by now."""
         ...
 
     async def stop(self, container: str, grace_s: float) -> None:

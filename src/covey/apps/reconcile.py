@@ -20,6 +20,7 @@ from covey.apps.own_containers import find_own
 from covey.apps.plan import plan_routes
 from covey.apps.retirement import Retirements
 from covey.apps.sides import plan_side
+from covey.apps.starting import start_container
 from covey.apps.withdrawal import Withdrawals
 from covey.errors import ConflictError, CoveyError, UnreachableError
 
@@ -209,11 +210,7 @@ class Reconciler:
         backoff.started = now
         self._backoffs[name] = backoff
         _log.warning("%s does not run%s; starting it", name, _why(state))
-        if state is None:
-            identifier = await self._hosting.engine.create(spec)
-        else:
-            identifier = state.id
-        await self._hosting.engine.start(identifier)
+        await start_container(self._hosting.engine, spec, None if state is None else state.id)
 
 
 @contextlib.contextmanager

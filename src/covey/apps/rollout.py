@@ -24,6 +24,7 @@ from covey.apps.layout import Naming, is_replica, owner_of, pool_of, release_pro
 from covey.apps.own_containers import find_own
 from covey.apps.plan import ContainerPlan, ReleasePlan
 from covey.apps.routing.api import Routes
+from covey.apps.starting import start_container
 from covey.errors import ConflictError, UnreachableError
 
 _SHORTEST_PAUSE_S = 0.5
@@ -132,10 +133,9 @@ class Rollout:
         for item in old.plan.containers:
             state = await find_own(self._engine, item.spec)
             if state is not None and state.status is not ContainerStatus.RUNNING:
-                await self._engine.start(state.id)
+                await start_container(self._engine, item.spec, state.id)
             elif state is None and old.complete:
-                identifier = await self._engine.create(item.spec)
-                await self._engine.start(identifier)
+                await start_container(self._engine, item.spec)
         await self.point_to(old)
         await self._routes.put(owner_of(old.app), old.plan.routes)
         say(f"deployment {old.number} serves again")
@@ -173,8 +173,7 @@ class Rollout:
             if state is not None:
                 await self._engine.remove(state.id)
             say(f"starting {name}")
-            identifier = await self._engine.create(item.spec)
-            await self._engine.start(identifier)
+            identifier = await start_container(self._engine, item.spec)
         else:
             identifier = state.id
         healthy = await self._health.wait_healthy(identifier, item.policy, say)

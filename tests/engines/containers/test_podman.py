@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from covey.apps.containers import (
     ContainerEvent,
     ContainerSpec,
     ContainerStatus,
+    PortTakenError,
 )
 from covey.engines.containers.engine import ApiContainerEngine
 from covey.engines.containers.host_limits import read_host_limits
@@ -183,3 +185,16 @@ async def test_tells_which_engine_it_found(podman: Podman, home: Path):
     )
     await engine.close()
     assert not Path(facts.socket).exists()
+
+
+async def test_a_port_that_was_taken_before_the_start_is_told_as_such(podman: Podman, home: Path):
+    engine = make_podman_engine(podman, home)
+    spec = ContainerSpec("late", WEB, NODE, ports=(8080,))
+    container = await engine.create(spec)
+    asked = '{{(index (index .HostConfig.PortBindings "8080/tcp") 0).HostPort}}'
+    port = int(podman.run("inspect", container, "--format", asked))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTakenError):
+        await engine.start(container)
+    # Podman keeps the port that it chose, so it is free again for this one.
+    await engine.start(container)
+    await engine.close()

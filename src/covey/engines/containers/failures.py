@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from covey.apps.containers import PortTakenError
 from covey.engines.containers.api import RefusalError
 from covey.errors import (
     ConflictError,
@@ -23,6 +24,7 @@ FULL_HINT = (
     "Free some space on the disk that holds the engine's images, containers and volumes;"
     " `podman system df` or `docker system df` tells what takes it."
 )
+_PORT_TAKEN = ("address already in use", "port is already allocated")
 _STATES = ("state improper", "is not running")
 _IN_USE = (
     "in use",
@@ -50,6 +52,8 @@ def explained(what: str, error: RefusalError) -> CoveyError:
         return StorageError(f"The disk is full. {message}", hint=FULL_HINT)
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
+    if any(sign in error.message for sign in _PORT_TAKEN):
+        return PortTakenError(message)
     if any(reason(error) for reason in (does_not_run, is_in_use, is_taken)):
         return ConflictError(message)
     if any(word in error.message for word in _LIMITS):
