@@ -181,7 +181,7 @@ async def test_a_cancel_that_comes_too_late_does_not_cut_requests(lab: Laborator
     for name in ("v1", "v2"):
         lab.version(name)
     await lab.deploy("shop", "v1")
-    gate = hold(lab.hosting.deployments, "set_retiring")
+    gate = hold(lab.apps._retirements, "begin")
     second = await lab.ask("shop", "v2")
     await until(lambda: lab.deployments.get("shop", 2).state is SUCCEEDED)
     cancelling = asyncio.create_task(lab.jobs.cancel(second.job))

@@ -18,7 +18,9 @@ from covey.apps.sweep import Sweep
 from covey.testing.memory_container import Behaviour
 from covey.testing.memory_containers import MemoryContainers
 from covey.testing.memory_log import MemoryLog
+from tests.apps.laboratory import Laboratory, hold
 from tests.fleet.token_store import HERE, MemoryRecords
+from tests.waiting import until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMING = Naming(HERE)
@@ -154,3 +156,18 @@ def test_a_tag_tells_its_app_and_number() -> None:
     for tag in ("", "localhost/shop:1", NAMING.image("shop", 1) + "x", NAMING.image("a:1", 2)):
         assert NAMING.read_image(tag) is None
     assert NAMING.read_image(OTHER.image("shop", 1)) is None
+
+
+async def test_a_version_that_was_just_replaced_is_not_swept(lab: Laboratory):
+    lab.version("v1")
+    lab.version("v2")
+    await lab.deploy("shop", "v1")
+    gate = hold(lab.apps._retirements, "begin")
+    asked = await lab.ask("shop", "v2")
+    await until(lambda: lab.deployments.get("shop", 2).state is DeploymentState.SUCCEEDED)
+    await lab.hosting.sweep.run()
+    assert {name.split("-")[0] for name in await lab.names("shop")} == {"1", "2"}
+    gate.set()
+    await lab.ended(asked)
+    await lab.settled()
+    assert {name.split("-")[0] for name in await lab.names("shop")} == {"2"}

@@ -148,6 +148,10 @@ class DeployJobs:
                 "It was taken out of service while it was watched.",
                 hint=f"Deploy again: covey deploy {attempt.deployment.app}",
             )
+        replaced = attempt.deployment.replaces
+        if replaced is not None and replaced != attempt.deployment.number:
+            # Before this one is over: nothing else tells a sweep that the old one still drains.
+            await hosting.deployments.set_retiring(attempt.deployment.app, replaced, retiring=True)
         await self._withdrawals.end(attempt.deployment, DeploymentState.SUCCEEDED)
 
     async def _watch(self, new: Side, say: Masking) -> None:
