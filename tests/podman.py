@@ -85,9 +85,12 @@ class Podman:
             if not {WEB, PYTHON} & set(image.get("Names") or ()):
                 self.run("rmi", "--force", image["Id"], check=False)
 
-    def processes(self) -> list[int]:
-        """List the processes that belong to it: monitors, services, name servers."""
-        return [pid for pid in _pids() if str(self.root) in _words(pid)]
+    def processes(self) -> dict[int, str]:
+        """Return the commands of its monitors and services by their process ids.
+
+        The name server, aardvark-dns, is not among them: all Podmans of a machine share one.
+        """
+        return {pid: _command(pid) for pid in _pids() if str(self.root) in _words(pid)}
 
     def close(self) -> None:
         """End and remove everything."""
@@ -197,6 +200,12 @@ def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return ""
+
+
 def _words(pid: int) -> str:
     """Return a process's command and environment, unless it is this one."""
     if pid == os.getpid():
@@ -206,5 +215,5 @@ def _words(pid: int) -> str:
         with suppress(OSError):
             found += Path(f"/proc/{pid}/{name}").read_bytes()
     program = found.split(b"\0", 1)[0]
-    mine = (b"podman", b"conmon", b"aardvark-dns", b"netavark", b"runc", b"crun")
+    mine = (b"podman", b"conmon", b"netavark", b"runc", b"crun")
     return found.decode(errors="replace") if program.endswith(mine) else ""

@@ -141,7 +141,7 @@ async def test_a_failure_leaves_nothing_and_says_its_last_lines(
     assert "this is why" in failure.value.message
     assert podman.leftovers() == before
     await engine.close()
-    assert podman.processes() == []
+    assert podman.processes() == {}
 
 
 async def test_a_base_that_cannot_be_fetched_is_told_as_such(podman: Podman, home: Path, app: Path):
@@ -202,7 +202,7 @@ asyncio.run(engine.build(request, print))
     assert processes_with("sleep 54322") == []
     assert podman.leftovers() == before
     await engine.close()
-    await until(lambda: podman.processes() == [])
+    await until(lambda: podman.processes() == {})
 
 
 async def test_memory_is_limited(podman: Podman, home: Path, app: Path):

@@ -167,13 +167,13 @@ async def test_containers_run_on_without_the_daemon(podman: Podman, home: Path):
     await again.stop(container, 10)
     assert await again.wait(container) == 3
     await again.close()
-    await until(lambda: podman.processes() == [])
+    await until(lambda: podman.processes() == {})
 
 
 async def test_tells_which_engine_it_found(podman: Podman, home: Path):
     engine = make_podman_engine(podman, home)
     assert engine.name == "podman"
-    assert podman.processes() == []
+    assert podman.processes() == {}
     facts = await engine.describe()
     assert facts.engine == "podman"
     assert facts.service == "own"
