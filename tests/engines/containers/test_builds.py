@@ -152,26 +152,26 @@ async def test_a_base_that_cannot_be_fetched_is_told_as_such(podman: Podman, hom
     await engine.close()
 
 
-@pytest.mark.parametrize("ends", ["cancelled", "late"])
+@pytest.mark.parametrize("ends, lasting", [("cancelled", "sleep 54321"), ("late", "sleep 54320")])
 async def test_a_build_that_is_cut_short_leaves_nothing(
-    podman: Podman, home: Path, app: Path, ends: str
+    podman: Podman, home: Path, app: Path, ends: str, lasting: str
 ):
     engine = make_podman_engine(podman, home)
     await engine.version()
     before = podman.leftovers()
     said: list[str] = []
-    text = f"FROM {WEB}\nRUN echo one > /one\nRUN echo started; sleep 54321\n"
+    text = f"FROM {WEB}\nRUN echo one > /one\nRUN echo started; {lasting}\n"
     request = BuildRequest(
         app, TAG, NODE, dockerfile_text=text, timeout_s=None if ends == "cancelled" else 3
     )
     building = asyncio.create_task(engine.build(request, said.append))
-    await until(lambda: building.done() or processes_with("sleep 54321"))
+    await until(lambda: building.done() or processes_with(lasting))
     if ends == "cancelled":
         building.cancel()
     expected = asyncio.CancelledError if ends == "cancelled" else DeadlineExceededError
     with pytest.raises(expected):
         await building
-    assert processes_with("sleep 54321") == []
+    assert processes_with(lasting) == []
     assert podman.leftovers() == before
     await engine.close()
     assert list((home / "state").rglob("*.json")) == []
