@@ -18,6 +18,12 @@ from covey.apps.webhooks.model import (
     Repository,
     Unused,
 )
+from covey.apps.webhooks.parts import (
+    UNKNOWN_REF,
+    read_nothing,
+    read_repository,
+    unused,
+)
 from covey.apps.webhooks.payload import (
     PullNumber,
     read_commit,
@@ -26,7 +32,6 @@ from covey.apps.webhooks.payload import (
     read_ref,
     read_text,
     read_time,
-    read_urls,
 )
 from covey.apps.webhooks.signatures import Headers, fits_hex
 
@@ -66,7 +71,7 @@ class RepositoryPart(msgspec.Struct, frozen=True):
     def read(self) -> Repository:
         """Return the repository."""
         html = self.links.html if self.links is not None else None
-        return Repository(read_name(self.full_name), "", read_urls(html.href if html else None))
+        return read_repository(self.full_name, None, html.href if html else None)
 
 
 class TargetPart(msgspec.Struct, frozen=True):
@@ -136,10 +141,6 @@ class PullDocument(msgspec.Struct, frozen=True):
     pullrequest: PullPart
 
 
-class Anything(msgspec.Struct, frozen=True):
-    """A payload of which nothing is used."""
-
-
 class Bitbucket:
     """Implements `Forge`. A branch that is moved there and back gives equal bodies."""
 
@@ -165,10 +166,10 @@ class Bitbucket:
             return _read_push(read_document(body, media, PushDocument))
         if event in _ACTIONS:
             return (_read_pull(_ACTIONS[event], read_document(body, media, PullDocument)),)
-        read_document(body, media, Anything)
+        read_nothing(body, media)
         if event == "diagnostics:ping":
             return (Ping(),)
-        return (Unused(read_text(event)[:80] or "an event without a name"),)
+        return (unused(event),)
 
 
 def _read_push(found: PushDocument) -> tuple[Event, ...]:
@@ -181,7 +182,7 @@ def _read_change(repository: Repository, change: ChangePart) -> Event:
     present = change.new or change.old
     kind = _KINDS.get(present.type) if present is not None else None
     if present is None or kind is None:
-        return Unused("push of a ref that is no branch or tag")
+        return UNKNOWN_REF
     new = change.new
     return Push(
         repository=repository,

@@ -8,8 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from covey.apps.webhooks.github import (
-    Anything,
-    CommitPart,
     PullDocument,
     ReleaseDocument,
     RepositoryPart,
@@ -21,16 +19,18 @@ from covey.apps.webhooks.model import (
     ForgeName,
     Ping,
     PullAction,
-    Push,
-    RefKind,
     Unused,
 )
+from covey.apps.webhooks.parts import (
+    CommitPart,
+    is_no_commit,
+    read_nothing,
+    read_push,
+    unused,
+)
 from covey.apps.webhooks.payload import (
-    gather_paths,
-    read_commit,
     read_document,
     read_text,
-    split_ref,
 )
 from covey.apps.webhooks.signatures import Headers, fits_hex
 
@@ -79,7 +79,7 @@ class Gitea:
         media, event = headers.get("content-type", ""), self.event(headers)
         match event:
             case "ping":
-                read_document(body, media, Anything)
+                read_nothing(body, media)
                 return (Ping(),)
             case "push":
                 return (_read_push(read_document(body, media, PushPart)),)
@@ -88,30 +88,22 @@ class Gitea:
             case "release":
                 return (read_release(read_document(body, media, ReleaseDocument)),)
             case _:
-                read_document(body, media, Anything)
-                return (Unused(read_text(event)[:80] or "an event without a name"),)
+                read_nothing(body, media)
+                return (unused(event),)
 
 
 def _read_push(found: PushPart) -> Event:
-    ref = split_ref(found.ref)
-    if ref is None:
-        return Unused("push of a ref that is no branch or tag")
-    is_tag, name = ref
     commits = found.commits or []
-    deleted = not found.after.strip("0")
-    head = found.head_commit or next((one for one in commits if one.id == found.after), None)
-    return Push(
-        repository=found.repository.read(),
-        kind=RefKind.TAG if is_tag else RefKind.BRANCH,
-        ref=name,
-        commit="" if deleted else read_commit(found.after),
-        message=read_text(head.message) if head is not None else "",
-        paths=gather_paths(
-            [(item.added, item.modified, item.removed) for item in commits],
-            complete=found.total_commits == len(commits),
-        ),
-        created=not found.before.strip("0"),
-        deleted=deleted,
+    newest = next((one for one in commits if one.id == found.after), None)
+    return read_push(
+        found.repository.read(),
+        found.ref,
+        found.after,
+        head=found.head_commit or newest,
+        commits=commits,
+        complete=found.total_commits == len(commits),
+        created=is_no_commit(found.before),
+        deleted=is_no_commit(found.after),
     )
 
 

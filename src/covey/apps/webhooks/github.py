@@ -13,23 +13,26 @@ from covey.apps.webhooks.model import (
     Ping,
     PullAction,
     PullRequest,
-    Push,
-    RefKind,
     Release,
     Repository,
     Unused,
 )
+from covey.apps.webhooks.parts import (
+    CommitPart,
+    is_no_commit,
+    read_nothing,
+    read_push,
+    read_repository,
+    unused,
+)
 from covey.apps.webhooks.payload import (
     PullNumber,
-    gather_paths,
     read_commit,
     read_document,
     read_name,
     read_ref,
     read_text,
     read_time,
-    read_urls,
-    split_ref,
 )
 from covey.apps.webhooks.signatures import Headers, fits_hex
 
@@ -54,21 +57,8 @@ class RepositoryPart(msgspec.Struct, frozen=True):
 
     def read(self) -> Repository:
         """Return the repository."""
-        return Repository(
-            read_name(self.full_name),
-            read_ref(self.default_branch) if self.default_branch else "",
-            read_urls(self.clone_url, self.ssh_url, self.html_url),
-        )
-
-
-class CommitPart(msgspec.Struct, frozen=True):
-    """A commit of a push."""
-
-    id: str
-    message: str = ""
-    added: list[str] | None = None
-    modified: list[str] | None = None
-    removed: list[str] | None = None
+        urls = (self.clone_url, self.ssh_url, self.html_url)
+        return read_repository(self.full_name, self.default_branch, *urls)
 
 
 class PushPart(msgspec.Struct, frozen=True):
@@ -131,10 +121,6 @@ class ReleaseDocument(msgspec.Struct, frozen=True):
     repository: RepositoryPart
 
 
-class Anything(msgspec.Struct, frozen=True):
-    """A payload of which nothing is used."""
-
-
 class GitHub:
     """Implements `Forge`. Each of its payloads holds a time or the repository's state."""
 
@@ -158,46 +144,34 @@ class GitHub:
         media, event = headers.get("content-type", ""), self.event(headers)
         match event:
             case "ping":
-                read_document(body, media, Anything)
+                read_nothing(body, media)
                 return (Ping(),)
             case "push":
-                return (read_push(read_document(body, media, PushPart)),)
+                return (_read_push(read_document(body, media, PushPart)),)
             case "pull_request":
-                return (read_pull(read_document(body, media, PullDocument)),)
+                return (_read_pull(read_document(body, media, PullDocument)),)
             case "release":
                 return (read_release(read_document(body, media, ReleaseDocument)),)
             case _:
-                read_document(body, media, Anything)
-                return (Unused(read_text(event)[:80] or "an event without a name"),)
+                read_nothing(body, media)
+                return (unused(event),)
 
 
-def read_push(found: PushPart) -> Event:
-    """Return a push; one of anything but a branch or tag is not used."""
-    ref = split_ref(found.ref)
-    if ref is None:
-        return Unused("push of a ref that is no branch or tag")
-    is_tag, name = ref
-    deleted = found.deleted or not found.after.strip("0")
-    head = found.head_commit
-    complete = len(found.commits) < _MOST_COMMITS
-    return Push(
-        repository=found.repository.read(),
-        kind=RefKind.TAG if is_tag else RefKind.BRANCH,
-        ref=name,
-        commit="" if deleted else read_commit(found.after),
-        message=read_text(head.message) if head is not None else "",
-        paths=gather_paths(
-            [(item.added, item.modified, item.removed) for item in found.commits],
-            complete=complete,
-        ),
+def _read_push(found: PushPart) -> Event:
+    return read_push(
+        found.repository.read(),
+        found.ref,
+        found.after,
+        head=found.head_commit,
+        commits=found.commits,
+        complete=len(found.commits) < _MOST_COMMITS,
         created=found.created,
-        deleted=deleted,
+        deleted=found.deleted or is_no_commit(found.after),
         forced=found.forced,
     )
 
 
-def read_pull(found: PullDocument) -> Event:
-    """Return what happened to a pull request's code."""
+def _read_pull(found: PullDocument) -> Event:
     action = _ACTIONS.get(found.action)
     if action is None:
         return Unused(f"pull_request {read_text(found.action)[:40]}")

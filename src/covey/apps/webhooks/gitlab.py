@@ -12,23 +12,25 @@ from covey.apps.webhooks.model import (
     ForgeName,
     PullAction,
     PullRequest,
-    Push,
-    RefKind,
     Release,
     Repository,
     Unused,
 )
+from covey.apps.webhooks.parts import (
+    CommitPart,
+    is_no_commit,
+    read_push,
+    read_repository,
+    unused,
+)
 from covey.apps.webhooks.payload import (
     PullNumber,
-    gather_paths,
     read_commit,
     read_document,
     read_name,
     read_ref,
     read_text,
     read_time,
-    read_urls,
-    split_ref,
 )
 from covey.apps.webhooks.signatures import Headers, fits_standard, fits_token
 
@@ -47,21 +49,8 @@ class ProjectPart(msgspec.Struct, frozen=True):
 
     def read(self) -> Repository:
         """Return the repository."""
-        return Repository(
-            read_name(self.path_with_namespace),
-            read_ref(self.default_branch) if self.default_branch else "",
-            read_urls(self.git_http_url, self.git_ssh_url, self.web_url),
-        )
-
-
-class CommitPart(msgspec.Struct, frozen=True):
-    """A commit."""
-
-    id: str
-    message: str | None = None
-    added: list[str] | None = None
-    modified: list[str] | None = None
-    removed: list[str] | None = None
+        urls = (self.git_http_url, self.git_ssh_url, self.web_url)
+        return read_repository(self.path_with_namespace, self.default_branch, *urls)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -153,31 +142,22 @@ class GitLab:
             case "release":
                 return (_read_release(read_document(body, media, ReleaseDocument)),)
             case _:
-                return (Unused(read_text(kind)[:80] or "an event without a name"),)
+                return (unused(kind),)
 
 
 def _read_push(found: PushPart) -> Event:
-    ref = split_ref(found.ref)
-    if ref is None:
-        return Unused("push of a ref that is no branch or tag")
-    is_tag, name = ref
     commits = found.commits or []
-    deleted = not found.after.strip("0")
     # An annotated tag's own id is not that of a commit.
     target = found.checkout_sha or found.after
-    head = next((one for one in commits if one.id == target), None)
-    return Push(
-        repository=found.project.read(),
-        kind=RefKind.TAG if is_tag else RefKind.BRANCH,
-        ref=name,
-        commit="" if deleted else read_commit(target),
-        message=read_text(head.message) if head is not None else "",
-        paths=gather_paths(
-            [(item.added, item.modified, item.removed) for item in commits],
-            complete=found.total_commits_count == len(commits),
-        ),
-        created=not found.before.strip("0"),
-        deleted=deleted,
+    return read_push(
+        found.project.read(),
+        found.ref,
+        target,
+        head=next((one for one in commits if one.id == target), None),
+        commits=commits,
+        complete=found.total_commits_count == len(commits),
+        created=is_no_commit(found.before),
+        deleted=is_no_commit(found.after),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import parse_qs
@@ -146,7 +147,7 @@ def is_text(text: str) -> bool:
 
 
 def gather_paths(
-    commits: list[tuple[list[str] | None, ...]], *, complete: bool
+    commits: Sequence[tuple[list[str] | None, ...]], *, complete: bool
 ) -> frozenset[str] | None:
     """Return the files that commits changed; None if any of it is not told."""
     if not complete or not commits:
