@@ -120,6 +120,38 @@ async def test_a_service_that_hangs_is_replaced(
     await engine.close()
 
 
+async def test_the_service_of_a_killed_daemon_does_not_take_the_next_one_s_socket(
+    podman: Podman, home: Path
+):
+    script = f"""
+import asyncio
+from pathlib import Path
+from tests.engines.containers.laboratories import NODE, make_podman_engine
+from tests.podman import Podman
+podman = Podman(Path({str(podman.root)!r}), {dict(podman.environ)!r}, "")
+async def live():
+    await make_podman_engine(podman, Path({str(home)!r})).list_containers(NODE)
+    print(flush=True)
+    await asyncio.sleep(100)
+asyncio.run(live())
+"""
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+    )
+    assert daemon.stdout is not None
+    assert await daemon.stdout.readline()
+    old = service_pid(podman)
+    os.kill(old, signal.SIGSTOP)
+    daemon.kill()
+    await daemon.wait()
+    engine = make_podman_engine(podman, home)
+    assert await engine.list_containers(NODE) == []
+    os.kill(old, signal.SIGCONT)
+    await until(lambda: old not in podman.processes())
+    assert await engine.list_containers(NODE) == []
+    await engine.close()
+
+
 async def test_a_service_that_is_slow_is_left_alone(podman: Podman, home: Path):
     engine = make_podman_engine(podman, home)
     api = await engine._access.api()
@@ -160,7 +192,7 @@ async def test_containers_run_on_without_the_daemon(podman: Podman, home: Path):
     engine = make_podman_engine(podman, home)
     container = await run(engine, "lasting", "trap 'exit 3' TERM; sleep 100 & wait")
     await engine.close()
-    assert not Path(home / "run/containers/podman.sock").exists()
+    assert list((home / "run/containers").glob("*.sock")) == []
     again = make_podman_engine(podman, home)
     found = await again.list_containers(NODE)
     assert [(one.id, one.status) for one in found] == [(container, ContainerStatus.RUNNING)]

@@ -58,8 +58,8 @@ class PodmanService:
 
     @property
     def socket(self) -> str:
-        """Where it listens."""
-        return str(self._run_dir / "podman.sock")
+        """Where it listens: no other daemon's service, which removes its own when it ends, does."""
+        return str(self._run_dir / f"podman-{os.getpid()}.sock")
 
     async def ready(self) -> None:
         """Start it if it does not run, and wait until it answers; raises `UnreachableError`."""
@@ -119,6 +119,8 @@ class PodmanService:
         settings = self._run_dir / "containers.conf"
         try:
             self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in self._run_dir.glob("podman*.sock"):
+                left.unlink(missing_ok=True)
             needed = write_podman_config(settings, self._limits, self._environ)
         except OSError as error:
             raise StorageError(
