@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.images import WEB
 from tests.podman import Podman
+from tests.processes import command_lines
 from tests.system.harness import eventually, new_fleet
 from tests.system.hosting import Host, new_host
 from tests.system.test_apps import plain
@@ -24,7 +24,7 @@ def host(session_podman: Podman) -> Iterator[Host]:
 
 
 @contextmanager
-def looking_for(canary: bytes) -> Iterator[list[str]]:
+def looking_for(canary: str) -> Iterator[list[str]]:
     """Read the arguments of all processes again and again; gives those that have the canary."""
     seen: list[str] = []
     looks = 0
@@ -34,13 +34,7 @@ def looking_for(canary: bytes) -> Iterator[list[str]]:
         nonlocal looks
         while not over.is_set():
             looks += 1
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    arguments = path.read_bytes()
-                except OSError:
-                    continue
-                if canary in arguments:
-                    seen.append(arguments.replace(b"\0", b" ").decode(errors="replace"))
+            seen.extend(line for line in command_lines() if canary in line)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -62,7 +56,7 @@ def test_no_process_has_a_secret_among_its_arguments(host: Host):
         "RUN --mount=type=secret,id=TOKEN test -s /run/secrets/TOKEN && sleep 0.3\n"
     )
     host.node.run("apps", "create", "quiet")
-    with looking_for(canary.encode()) as seen:
+    with looking_for(canary) as seen:
         host.node.run("apps", "env", "set", "quiet", "TOKEN", stdin=canary)
         host.deploy(directory)
         host.node.run("apps", "restart", "quiet")

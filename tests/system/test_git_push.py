@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.podman import Podman
+from tests.system.git_client import run_git
 from tests.system.harness import Node, new_fleet
 from tests.system.hosting import Host, new_host
 
@@ -31,25 +31,10 @@ class Checkout:
 
     def git(self, *words: str, expect: int = 0) -> str:
         """Run git beside the node's `covey`; return all that it says."""
-        environ = {
-            **self.node.environment,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
-        done = subprocess.run(
-            ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *words],
-            cwd=self.directory,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == expect, said
-        return said
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        environ = {**self.node.environment, "PATH": path}
+        return run_git(self.directory, environ, *author, *words, expect=expect)
 
     def commit(self, text: str) -> str:
         """Commit a version of the app; return its id."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.images import WEB
 from tests.podman import Podman
+from tests.system.git_client import run_git
 from tests.system.harness import new_fleet
 from tests.system.hosting import Host, new_host
 
@@ -28,12 +28,7 @@ class WorkingCopy:
     def __init__(self, directory: Path, host: Host, app: str) -> None:
         self.directory = directory
         own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        self.environ = {
-            **own,
-            "GIT_CONFIG_GLOBAL": str(directory.parent / "gitconfig"),
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-        }
+        self.environ = {**own, "GIT_CONFIG_GLOBAL": str(directory.parent / "gitconfig")}
         authority = directory.parent / "fleet.pem"
         authority.write_text(host.node.out("fleet", "authority"))
         allowed = ("--role", "developer", "--allow", "apps.push", "--allow", "apps.git-refs")
@@ -49,18 +44,8 @@ class WorkingCopy:
     def git(self, *words: str, status: int = 0, token: str | None = None) -> str:
         environ = {**self.environ, "TOKEN": token or getattr(self, "secret", "")}
         helper = '!f() { echo username=any; echo "password=$TOKEN"; }; f'
-        done = subprocess.run(
-            ["git", "-c", f"credential.helper={helper}", *words],
-            cwd=self.directory,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == status, said
-        return said
+        words = ("-c", f"credential.helper={helper}", *words)
+        return run_git(self.directory, environ, *words, expect=status)
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")

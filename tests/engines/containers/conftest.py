@@ -45,6 +45,14 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """An app's directory, which is empty."""
+    directory = tmp_path / "app"
+    directory.mkdir()
+    return directory
+
+
 @pytest.fixture(params=["memory", "podman", "docker"])
 def laboratory(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> OpenLaboratory:
     """Opens each engine in turn."""

@@ -21,6 +21,7 @@ from tests.images import WEB
 from tests.podman import Podman
 
 NODE = {NODE_LABEL: "n1"}
+TAG = "localhost/try/app:1"
 
 
 class Laboratory(Protocol):
@@ -149,6 +150,14 @@ async def open_laboratory(
         return
     async with open_real_engine(real, home) as box:
         yield EngineLaboratory(directory, box.engine)
+
+
+async def build(engine: ContainerEngine, app: Path, text: str, **options: object) -> list[str]:
+    """Build an app's directory as this node's, and return what was said."""
+    said: list[str] = []
+    request = BuildRequest(app, TAG, NODE, dockerfile_text=text, **options)  # type: ignore[arg-type]
+    await engine.build(request, said.append)
+    return said
 
 
 async def run(lab: Laboratory, name: str, image: str, **options: object) -> str:

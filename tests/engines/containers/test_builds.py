@@ -11,41 +11,13 @@ from pathlib import Path
 import pytest
 
 from covey.apps.containers import BuildRequest, Resources
-from covey.engines.containers.engine import ApiContainerEngine
 from covey.errors import CoveyError, DeadlineExceededError
-from tests.engines.containers.laboratories import NODE, make_podman_engine
+from tests.engines.containers.laboratories import NODE, TAG, build, make_podman_engine
 from tests.podman import PYTHON, WEB, Podman
+from tests.processes import processes_with
 from tests.waiting import until
 
-TAG = "localhost/try/app:1"
 CANARY = "canary-7d1f0c-value"
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    directory = tmp_path / "app"
-    directory.mkdir()
-    return directory
-
-
-async def build(engine: ApiContainerEngine, app: Path, text: str, **options: object) -> list[str]:
-    said: list[str] = []
-    request = BuildRequest(app, TAG, NODE, dockerfile_text=text, **options)  # type: ignore[arg-type]
-    await engine.build(request, said.append)
-    return said
-
-
-def processes_with(word: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if word in line and "import" not in line:
-                found.append(line)
-    return found
 
 
 async def test_takes_args_target_and_sub_directories(podman: Podman, home: Path, app: Path):
@@ -182,7 +154,7 @@ async def test_the_next_daemon_clears_what_a_killed_one_left(podman: Podman, hom
     script = f"""
 import asyncio, os, sys
 from pathlib import Path
-from tests.engines.containers.laboratories import NODE, make_podman_engine
+from tests.engines.containers.laboratories import NODE, TAG, build, make_podman_engine
 from tests.podman import Podman
 from covey.apps.containers import BuildRequest
 podman = Podman(Path({str(podman.root)!r}), {dict(podman.environ)!r}, "")

@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from covey.apps.containers import BuildRequest, Resources
 from covey.engines.containers import docker_build
-from covey.engines.containers.engine import ApiContainerEngine, make_engine
+from covey.engines.containers.engine import make_engine
 from covey.errors import CoveyError, DeadlineExceededError
 from covey.paths import Paths
 from covey.settings_hosting import AppsSettings
 from tests.docker import Docker
-from tests.engines.containers.laboratories import NODE, make_docker_engine
+from tests.engines.containers.laboratories import NODE, TAG, build, make_docker_engine
 from tests.images import WEB
+from tests.processes import processes_with
 from tests.waiting import until
 
-TAG = "localhost/try/app:1"
 CANARY = "canary-4e8b21-value"
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    directory = tmp_path / "app"
-    directory.mkdir()
-    return directory
-
-
-async def build(engine: ApiContainerEngine, app: Path, text: str, **options: object) -> list[str]:
-    said: list[str] = []
-    request = BuildRequest(app, TAG, NODE, dockerfile_text=text, **options)  # type: ignore[arg-type]
-    await engine.build(request, said.append)
-    return said
-
-
-def command_lines() -> Iterator[bytes]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                yield (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-
-
-def runs(word: str) -> bool:
-    return any(word.encode() in line for line in command_lines())
 
 
 async def test_secrets_and_arguments_are_seen_by_their_steps_alone(
@@ -62,7 +33,7 @@ async def test_secrets_and_arguments_are_seen_by_their_steps_alone(
         "RUN test ! -e /run/secrets/token\nCOPY . /app\n"
     )
     said: list[str] = []
-    seen: list[bytes] = []
+    seen: list[str] = []
     request = BuildRequest(
         app,
         TAG,
@@ -73,7 +44,7 @@ async def test_secrets_and_arguments_are_seen_by_their_steps_alone(
     )
     building = asyncio.create_task(engine.build(request, said.append))
     while not building.done():
-        seen += [line for line in command_lines() if CANARY.encode() in line or b"blue-3c" in line]
+        seen += processes_with(CANARY, "blue-3c")
         await asyncio.sleep(0.01)
     await building
     whole = "\n".join(said)
@@ -140,12 +111,12 @@ async def test_a_build_that_is_cut_short_leaves_nothing(
         app, TAG, NODE, dockerfile_text=text, timeout_s=None if ends == "cancelled" else 3
     )
     building = asyncio.create_task(engine.build(request, lambda _: None))
-    await until(lambda: building.done() or runs("sleep\x0054323"))
+    await until(lambda: building.done() or processes_with("sleep 54323"))
     if ends == "cancelled":
         building.cancel()
     with pytest.raises(asyncio.CancelledError if ends == "cancelled" else DeadlineExceededError):
         await building
-    await until(lambda: not runs("sleep\x0054323"))
+    await until(lambda: not processes_with("sleep 54323"))
     await until(lambda: docker.leftovers() == before)
     await engine.close()
     assert list((home / "state").rglob("*.json")) == []

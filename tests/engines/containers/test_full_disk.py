@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from covey.apps.containers import BuildRequest, ContainerSpec
+from covey.apps.containers import ContainerSpec
 from covey.engines.containers.copying import copy_directory
-from covey.engines.containers.engine import ApiContainerEngine
 from covey.engines.containers.unfinished import BuildJournal
 from covey.errors import CoveyError, StorageError
 from tests.engines.containers.engine_stand_in import Reply, stand_in, told
-from tests.engines.containers.laboratories import NODE, make_podman_engine
+from tests.engines.containers.laboratories import NODE, build, make_podman_engine
 from tests.images import WEB
 from tests.podman import Podman, new_podman
 
-TAG = "localhost/try/app:1"
 _BYTES = 32 << 20
 
 
@@ -44,11 +42,6 @@ def small_podman(small: Path) -> Iterator[Podman]:
     (root / "storage").symlink_to(small)
     with new_podman(root, with_python=False) as podman:
         yield podman
-
-
-async def build(engine: ApiContainerEngine, app: Path, text: str) -> None:
-    request = BuildRequest(app, TAG, NODE, dockerfile_text=text)
-    await engine.build(request, lambda _: None)
 
 
 @pytest.mark.parametrize(
