@@ -69,7 +69,7 @@ def test_the_routes_of_a_host_agree_about_tls() -> None:
         "a", [route("x.test"), route("x.test", path="/b", tls=TlsMode.OFF)]
     )
     with pytest.raises(InvalidRequestError, match="disagree"):
-        table.plan({}, TlsAbilities(), (), ())
+        table.sources(TlsAbilities(), ())
 
 
 HASH = "$2a$11$" + "a" * 53
@@ -173,7 +173,7 @@ paths = st.lists(st.sampled_from(["a", "b", "cc"]), max_size=4).map(lambda p: "/
 def test_the_longest_path_is_tried_first_and_wildcards_last(found: list[tuple[str, str]]) -> None:
     unique = {(host, normal_path(path)) for host, path in found}
     table = RouteTable().with_routes("a", [route(host, path=path) for host, path in unique])
-    plan = table.plan({}, TlsAbilities(), (), ())
+    plan = table.plan({}, table.sources(TlsAbilities(), ()), ())
     assert len(plan.routes) == len(unique)
     keys = [(item.route.hosts[0].startswith("*."), -len(item.route.path)) for item in plan.routes]
     assert keys == sorted(keys)

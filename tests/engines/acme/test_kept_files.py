@@ -91,7 +91,7 @@ def test_a_mistake_does_not_end_the_renewals(
         held.want(["a.test"])
         async with asyncio.timeout(10):
             await changed.wait()
-        assert len(held.held()) == 1
+        assert len(held.held(["a.test"])) == 1
         await held.stop()
 
     asyncio.run(run())

@@ -75,7 +75,7 @@ def test_a_wildcard_is_proved_by_dns_and_renewed() -> None:
             issued = DnsCertificates(account, authority.root / "dns", renew_after=0.02)
             async with proxy(issued, http=f"127.0.0.1:{http}", https=f"127.0.0.1:{https}") as (
                 routes,
-                _,
+                home,
             ):
                 await routes.put("app/shop", [answering("*.shop.example.org")])
                 first = await expiry(routes, "a.shop.example.org")
@@ -88,10 +88,13 @@ def test_a_wildcard_is_proved_by_dns_and_renewed() -> None:
                 modes = {path.stat().st_mode & 0o777 for path in key.parent.iterdir()}
                 assert modes == {0o600}
                 await routes.stop()
-                again = DnsCertificates(account, authority.root / "dns")
-                await again.start(lambda: None)
-                again.want(["*.shop.example.org"])
-                assert len(again.held()) == 1
+                home.issued = DnsCertificates(account, authority.root / "dns")
+                again = home.service()
+                await again.start()
+                assert await expiry(again, "c.shop.example.org") > first
+                await again.put("app/shop", [])
+                await again.put("app/shop", [answering("*.shop.example.org")])
+                assert await expiry(again, "d.shop.example.org") > first
                 await again.stop()
 
     asyncio.run(run())

@@ -79,7 +79,7 @@ def plans(draw: st.DrawFn) -> ProxyPlan:
             fresh = Route(free, route.target, route.path, route.strip, route.rules)
             table = table.with_routes(owner, [fresh])
     slots = {name: draw(st.integers(1, 4)) for name in table.pools()}
-    return table.plan(slots, TlsAbilities(), (), ())
+    return table.plan(slots, table.sources(TlsAbilities(), ()), ())
 
 
 def walk(value: Any) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def test_each_host_is_served_where_its_tls_says(plan: ProxyPlan) -> None:
 def test_the_order_of_owners_makes_no_difference(plan: ProxyPlan) -> None:
     owners = {item.owner: (item.route,) for item in plan.routes}
     backwards = RouteTable(dict(reversed(owners.items())))
-    again = backwards.plan(plan.slots, TlsAbilities(), (), ())
+    again = backwards.plan(plan.slots, plan.sources, ())
     assert render(again, OPTIONS, LISTENING) == render(plan, OPTIONS, LISTENING)
 
 

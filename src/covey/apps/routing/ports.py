@@ -130,8 +130,8 @@ class IssuedCertificates(Protocol):
         """Get and renew certificates of these hosts, and no others."""
         ...
 
-    def held(self) -> tuple[LoadedCertificate, ...]:
-        """Return the certificates of the wanted hosts that there are."""
+    def held(self, hosts: Collection[str]) -> tuple[LoadedCertificate, ...]:
+        """Return the valid certificates of these hosts that there are."""
         ...
 
     async def stop(self) -> None:

@@ -43,6 +43,8 @@ _HTTP_PORT = 80
 _HTTPS_PORT = 443
 _log = logging.getLogger("covey.proxy")
 
+_KnownSources = tuple[RouteTable, Mapping[str, KeptCertificate], Mapping[str, CertificateSource]]
+
 
 class RoutesService:
     """Implements `Routes`."""
@@ -65,6 +67,7 @@ class RoutesService:
         self._table = RouteTable()
         self._pools: dict[str, KeptPool] = {}
         self._certificates: dict[str, KeptCertificate] = {}
+        self._known_sources: _KnownSources | None = None
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.problems: dict[str, str] = {}
@@ -224,7 +227,7 @@ class RoutesService:
 
     def url(self, host: str) -> str:
         """Return the URL under which users reach a host of this proxy, with its port."""
-        source = self._plan(self._table).sources.get(host)
+        source = self.source(host)
         tls = (
             self._abilities.serves_https if source is None else source is not CertificateSource.NONE
         )
@@ -236,7 +239,7 @@ class RoutesService:
 
     def source(self, host: str) -> CertificateSource | None:
         """Return where the certificate of a routed host comes from."""
-        return self._plan(self._table).sources.get(host)
+        return self._sources(self._table).get(host)
 
     async def served(self, host: str) -> ServedCertificate | None:
         """Return the certificate that clients of a host are shown at present."""
@@ -321,8 +324,19 @@ class RoutesService:
     def _plan(self, table: RouteTable) -> ProxyPlan:
         slots = {name: pool.slots for name, pool in self._pools.items()}
         own = [LoadedCertificate(item.chain, item.key) for item in self._certificates.values()]
-        issued = () if self._issued is None else self._issued.held()
-        return table.plan(slots, self._abilities, self._uploaded(table), [*own, *issued])
+        sources = self._sources(table)
+        issued = () if self._issued is None else self._issued.held(_by_dns(sources))
+        return table.plan(slots, sources, [*own, *issued])
+
+    def _sources(self, table: RouteTable) -> Mapping[str, CertificateSource]:
+        """Work out where certificates come from; for what is served, once until it changes."""
+        known = self._known_sources
+        if known is not None and known[0] is table and known[1] is self._certificates:
+            return known[2]
+        found = table.sources(self._abilities, self._uploaded(table))
+        if table is self._table:
+            self._known_sources = (table, self._certificates, found)
+        return found
 
     def _uploaded(self, table: RouteTable) -> set[str]:
         names = [name for item in self._certificates.values() for name in item.hosts]
@@ -376,8 +390,7 @@ class RoutesService:
     def _want_certificates(self) -> None:
         if self._issued is None:
             return
-        sources = self._plan(self._table).sources
-        self._issued.want([host for host, it in sources.items() if it is CertificateSource.DNS])
+        self._issued.want(_by_dns(self._sources(self._table)))
 
     def _certificate_came(self) -> None:
         self._later(self._use_new_certificates())
@@ -388,3 +401,7 @@ class RoutesService:
                 await self._become(self._table)
             except CoveyError as error:
                 _log.error("a new certificate is not served: %s", error)
+
+
+def _by_dns(sources: Mapping[str, CertificateSource]) -> list[str]:
+    return [host for host, source in sources.items() if source is CertificateSource.DNS]

@@ -64,18 +64,23 @@ class RouteTable:
         """Return the names of all pools that a route uses."""
         return frozenset(name for routes in self.owners.values() for name in pool_names(routes))
 
-    def plan(
-        self,
-        slots: Mapping[str, int],
-        abilities: TlsAbilities,
-        uploaded: Collection[str],
-        certificates: Sequence[LoadedCertificate],
-    ) -> ProxyPlan:
-        """Put all together in the order of trying; raises `InvalidRequestError`."""
+    def sources(
+        self, abilities: TlsAbilities, uploaded: Collection[str]
+    ) -> dict[str, CertificateSource]:
+        """Say where each host's certificate comes from; raises `InvalidRequestError`."""
         sources: dict[str, CertificateSource] = {}
         for routes in self.owners.values():
             for route in routes:
                 _add_sources(sources, route, abilities, uploaded)
+        return sources
+
+    def plan(
+        self,
+        slots: Mapping[str, int],
+        sources: Mapping[str, CertificateSource],
+        certificates: Sequence[LoadedCertificate],
+    ) -> ProxyPlan:
+        """Put all together in the order of trying."""
         ordered = sorted(
             (PlannedRoute(owner, route) for owner, all_ in self.owners.items() for route in all_),
             key=_most_specific_first,

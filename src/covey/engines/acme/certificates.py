@@ -92,13 +92,13 @@ class DnsCertificates:
             self._wanted = frozenset(hosts)
             self._wake.set()
 
-    def held(self) -> tuple[LoadedCertificate, ...]:
-        """Return the certificates of the wanted hosts that there are."""
+    def held(self, hosts: Collection[str]) -> tuple[LoadedCertificate, ...]:
+        """Return the valid certificates of these hosts that there are."""
         now = datetime.now(UTC)
         return tuple(
             item.loaded
             for host, item in sorted(self._held.items())
-            if host in self._wanted and item.ends > now
+            if host in hosts and item.ends > now
         )
 
     async def stop(self) -> None:
