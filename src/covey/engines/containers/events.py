@@ -37,9 +37,10 @@ async def container_events(connect: Connect) -> AsyncIterator[ContainerEvent]:
                     at = key[0] / 1e9
                     if key in seen or at < since:
                         continue
-                    if at > since + 1:
-                        since = at
-                        seen = {one for one in seen if one[0] / 1e9 >= at}
+                    # Two that come at once may come in the wrong order.
+                    if at > since + 2:
+                        since = at - 1
+                        seen = {one for one in seen if one[0] / 1e9 >= since}
                     seen.add(key)
                     event = _event(told)
                     if NODE_LABEL in event.labels:
