@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from covey.errors import LockedError, StorageError
+from covey.errors import LockedError, StorageError, UnauthenticatedError
 from covey.operations.context import Services
 from covey.operations.packaged import packaged_operations
 from covey.wiring.hosting import NodeHosting
@@ -61,6 +61,20 @@ def test_a_node_that_hosts_nothing_never_begins():
         await hosting.start()
         assert hosting.begun is None
         await hosting.stop()
+
+    asyncio.run(run())
+    assert node.told == []
+
+
+@pytest.mark.parametrize("way", ["to_forge", "to_integration"])
+def test_a_delivery_to_a_node_that_hosts_nothing_begins_nothing(way: str):
+    node = Node()
+
+    async def run() -> None:
+        hosting = node.hosting()
+        with pytest.raises(UnauthenticatedError):
+            await getattr(hosting, way)("github", {}, b"{}")
+        assert hosting.begun is None
 
     asyncio.run(run())
     assert node.told == []

@@ -69,9 +69,14 @@ class HostingOnDemand:
         return await (await self._reception()).to_integration(name, headers, body)
 
     async def _reception(self) -> Reception:
+        # Nobody who proves nothing may begin it: where nothing was changed, there is no webhook.
+        if not (self._always or self._was_used()):
+            from covey.apps.webhooks.refusal import unproven
+
+            raise unproven()
+        await self._part.begin()
         from covey.apps.webhooks.reception import Reception
 
-        await self._part.begin()
         return self._services.get(Reception)
 
     def _was_used(self) -> bool:

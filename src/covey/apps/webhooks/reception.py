@@ -35,6 +35,7 @@ from covey.apps.webhooks.ports import (
     PreviewRequest,
 )
 from covey.apps.webhooks.previews import has_room, preview_name
+from covey.apps.webhooks.refusal import unproven
 from covey.apps.webhooks.rules import (
     ClosePreview,
     Decision,
@@ -52,7 +53,6 @@ from covey.errors import (
     LockedError,
     NotFoundError,
     RefusedError,
-    UnauthenticatedError,
 )
 
 if TYPE_CHECKING:
@@ -315,10 +315,7 @@ async def _prove(
     found = await asyncio.to_thread(look) if work > _LARGE else look()
     integration = next(iter(found), None)
     if integration is None:
-        raise UnauthenticatedError(
-            "The delivery does not prove itself: there is no webhook here with this secret.",
-            hint="Compare the secret and the address with those that covey webhooks create gave.",
-        )
+        raise unproven()
     return integration
 
 
