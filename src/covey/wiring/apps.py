@@ -146,5 +146,5 @@ class NodeApps:
             return True
         try:
             return not self._jobs.get(process.removeprefix(ONEOFF)).state.ended
-        except (NotFoundError, CoveyError):
+        except NotFoundError:
             return False
