@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, find, settings
 
-from covey.errors import CoveyError, RefusedError
+from covey.errors import CoveyError, RefusedError, StorageError
 from covey.operations.access import Caller, CallerKind, Role, authorize
 from covey.operations.audit import AuditEntry
 from covey.operations.context import Context, Services
 from covey.operations.invoke import invoke, stream
-from covey.operations.registry import Operation
+from covey.operations.registry import Effect, Operation
 from tests.operations.access_table import ACCESS
 from tests.operations.every_operation import NAMES, OPERATIONS, REGISTRY
 from tests.operations.type_strategies import values_of
@@ -49,9 +49,11 @@ def simplest(name: str) -> msgspec.Struct:
     return found
 
 
-def call(operation: Operation, caller: Caller, trail: Trail) -> Any:
+def call(
+    operation: Operation, caller: Caller, trail: Trail, services: Services | None = None
+) -> Any:
     """Call an operation on a node without services: what passes the gate fails behind it."""
-    context = Context(caller, Services(), "0" * 16)
+    context = Context(caller, services or Services(), "0" * 16)
 
     async def work() -> Any:
         arguments = simplest(operation.name)
@@ -101,6 +103,19 @@ def test_whoever_may_call_it_passes_the_gate(operation: Operation):
     with suppress(CoveyError):
         call(operation, caller(operation.access, operation.name), trail)
     assert "refused" not in [entry.outcome for entry in trail.entries]
+
+
+@every
+def test_one_whose_services_do_not_begin_is_kept_as_that(operation: Operation):
+    async def fail(_: Operation) -> None:
+        raise StorageError("The disk is full.")
+
+    services, trail = Services(), Trail()
+    services.prepare_by(fail)
+    with pytest.raises(StorageError):
+        call(operation, caller(operation.access, operation.name), trail, services)
+    kept = [] if operation.effect is Effect.READ else [StorageError.code]
+    assert [entry.outcome for entry in trail.entries] == kept
 
 
 def test_a_refusal_tells_the_way_to_the_role():

@@ -72,12 +72,15 @@ async def stream(
     """Run a streaming operation; it is audited when the stream begins or is refused."""
     try:
         authorize(context.caller, operation.name, operation.access)
+        await context.services.prepare(operation)
     except CoveyError as error:
         _audit(operation, arguments, context, audit, error.code)
         raise
+    except Exception as error:
+        _audit(operation, arguments, context, audit, InternalError.code)
+        raise _internal(operation, context) from error
     _audit(operation, arguments, context, audit, "ok")
     try:
-        await context.services.prepare(operation)
         results = operation.definition.function(context, **_call(operation, arguments, items))
         async with aclosing(results):
             async for item in results:
