@@ -305,8 +305,9 @@ class JobEngine:
         return job not in self._runner.live and self._stored(job).state.ended
 
     def _views(self, jobs: list[StoredJob]) -> list[Job]:
-        steps = self._storage.steps([job.id for job in jobs if job.attempt])
-        return [view(job, steps.get(job.id, ()), self._runner.live.get(job.id)) for job in jobs]
+        live = self._runner.live
+        steps = self._storage.steps([job.id for job in jobs if job.attempt and job.id not in live])
+        return [view(job, steps.get(job.id, ()), live.get(job.id)) for job in jobs]
 
     def _stored(self, job: str) -> StoredJob:
         found = self._storage.get(job) if job else []
