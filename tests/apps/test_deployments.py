@@ -8,6 +8,7 @@ import pytest
 
 from covey.apps import deployment_operations
 from covey.apps.model import DeploymentState, Trigger
+from covey.apps.push_deployments import PushDeployments
 from covey.apps.results import DeploymentView, view_deployment
 from covey.apps.routing.model import Answer, Route
 from covey.apps.service import Wanted
@@ -15,7 +16,7 @@ from covey.apps.sources import UploadSource
 from covey.env.model import Kind
 from covey.env.scope import Scope
 from covey.errors import ConflictError, NotFoundError
-from covey.jobs.model import JobState
+from covey.jobs.model import Job, JobState
 from covey.operations.access import Caller, CallerKind, Role
 from covey.operations.context import Context
 from covey.testing.memory_containers import Behaviour
@@ -88,6 +89,34 @@ async def test_of_many_asked_for_at_once_the_last_serves(lab: Laboratory):
     for item in lab.deployments.of("shop"):
         superseded = lab.jobs.get(item.job).state is JobState.SUPERSEDED
         assert superseded == (item.state is DeploymentState.SUPERSEDED)
+
+
+async def test_a_superseded_push_is_told_so_however_late_that_is_recorded(lab: Laboratory):
+    for name in ("v1", "v2", "v3"):
+        lab.version(name)
+    lab.versions.gate.clear()
+    await lab.ask("shop", "v1")
+    await until(lambda: lab.versions.fetching)
+    second = await lab.ask("shop", "v2")
+    recording = hold(lab.apps, "_superseded")
+    wait = lab.jobs.wait
+
+    async def wait_and_let_it_be_recorded(job: str) -> Job:
+        ended = await wait(job)
+        asyncio.get_running_loop().call_soon(recording.set)
+        return ended
+
+    lab.jobs.wait = wait_and_let_it_be_recorded  # type: ignore[method-assign]
+
+    async def follow() -> list[str]:
+        return [line async for line in PushDeployments(lab.apps).follow("shop", second.number)]
+
+    following = asyncio.create_task(follow())
+    third = await lab.ask("shop", "v3")
+    with pytest.raises(ConflictError, match="superseded by a newer one"):
+        await following
+    lab.versions.gate.set()
+    assert (await lab.ended(third)).state is SUCCEEDED
 
 
 async def test_one_whose_job_has_been_claimed_is_not_taken_for_superseded(lab: Laboratory):

@@ -68,7 +68,7 @@ class PushDeployments:
                 said = f"{said}\n{line.text}"[-_REMEMBERED:]
                 yield line.text
         job = await jobs.wait(started.job)
-        ended = self._apps.deployments.get(app, number)
+        ended = await self._apps.settle(app, number)
         if ended.state is DeploymentState.SUPERSEDED:
             raise ConflictError(
                 f"Deployment {number} of {app} was superseded by a newer one.",
