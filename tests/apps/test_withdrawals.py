@@ -15,6 +15,7 @@ from covey.apps.containers import ContainerSpec, ContainerState, ContainerStatus
 from covey.apps.layout import pool_of
 from covey.apps.model import Deployment, DeploymentState, Trigger
 from covey.errors import CoveyError, StorageError, UnreachableError
+from covey.testing.memory_container import MemoryCommand, Outcome
 from covey.testing.memory_containers import Behaviour
 from tests.apps.laboratory import Laboratory, hold
 from tests.waiting import until
@@ -112,6 +113,33 @@ async def test_an_engine_that_is_away_says_nothing_about_the_app(lab: Laboratory
     lab.engine.inspect = away_for_a_while  # type: ignore[method-assign]
     assert (await lab.ended(asked)).state is SUCCEEDED
     assert away == [0]
+
+
+async def test_an_engine_that_is_away_fails_no_health_command(lab: Laboratory):
+    ready = {("/bin/sh", "-c", "ready"): Outcome()}
+    lab.version("v1")
+    lab.version(
+        "v2",
+        Behaviour(serves=8080, body=b"v2", commands=ready),
+        deploy={"watch": "20s", "healthcheck": {"command": "ready", "interval": "50ms"}},
+    )
+    await lab.deploy("shop", "v1")
+    asked = await lab.ask("shop", "v2")
+    await until(lambda: "watch" in [step.name for step in lab.jobs.get(asked.job).steps])
+    execute, refused, answered = lab.engine.exec, [3], asyncio.Event()
+
+    async def away_for_a_while(container: str, argv: tuple[str, ...]) -> MemoryCommand:
+        if refused[0]:
+            refused[0] -= 1
+            raise UnreachableError("Podman does not answer.")
+        answered.set()
+        return await execute(container, argv)
+
+    lab.engine.exec = away_for_a_while  # type: ignore[method-assign, assignment]
+    await asyncio.wait_for(answered.wait(), 10)
+    third = await lab.ask("shop", "v1")
+    assert (await lab.ended(asked)).state is SUCCEEDED
+    assert (await lab.ended(third)).state is SUCCEEDED
 
 
 @pytest.mark.parametrize("moment", ["restore", "set_running", "remove"])

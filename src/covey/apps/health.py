@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from covey.apps.containers import ContainerEngine, ContainerState, ContainerStatus
-from covey.errors import ConflictError, CoveyError, NotFoundError
+from covey.errors import ConflictError, CoveyError, NotFoundError, UnreachableError
 
 _LAST_LINES = 15
 _QUIET_S = 2.0
@@ -158,6 +158,9 @@ class HealthChecks:
                     await session.close()
         except TimeoutError:
             return f"the health command took longer than {limit_s:g} s"
+        except UnreachableError:
+            # An engine that is away says nothing about the app.
+            raise
         except CoveyError as error:
             return f"the health command could not be run: {error.message}"
         return None if status == 0 else f"the health command ended with status {status}"

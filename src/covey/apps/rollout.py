@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,27 +189,28 @@ class Rollout:
         pause = max(item.policy.interval_s, _SHORTEST_PAUSE_S)
         while (rest := until - loop.time()) > 0 and not is_over():
             await self._health.pause(item.spec.name, min(rest, pause))
-            try:
-                state = await self._engine.inspect(item.spec.name)
-            except UnreachableError:
-                # An engine that is away says nothing about the app.
-                continue
-            if state is None or state.status is not ContainerStatus.RUNNING:
-                lines = await self._health.last_lines(item.spec.name)
-                raise UnhealthyError(
-                    f"{item.process}.{item.slot} ended within {seconds:g} s of the switch.",
-                    hint="\n  ".join(["Its last output:", *lines]) if lines else None,
-                )
-            if item.process != WEB:
-                continue
+            # An engine that is away says nothing about the app.
+            with suppress(UnreachableError):
+                await self._require_fit(item, seconds)
+
+    async def _require_fit(self, item: ContainerPlan, seconds: float) -> None:
+        state = await self._engine.inspect(item.spec.name)
+        if state is None or state.status is not ContainerStatus.RUNNING:
+            lines = await self._health.last_lines(item.spec.name)
+            raise UnhealthyError(
+                f"{item.process}.{item.slot} ended within {seconds:g} s of the switch.",
+                hint="\n  ".join(["Its last output:", *lines]) if lines else None,
+            )
+        if item.process != WEB:
+            return
+        reason = await self._health.ask(state, item.policy)
+        if reason is not None:
+            # One slow answer under load is no reason to go back.
             reason = await self._health.ask(state, item.policy)
-            if reason is not None:
-                # One slow answer under load is no reason to go back.
-                reason = await self._health.ask(state, item.policy)
-            if reason is not None:
-                raise UnhealthyError(
-                    f"{item.process}.{item.slot} turned unhealthy after the switch: {reason}."
-                )
+        if reason is not None:
+            raise UnhealthyError(
+                f"{item.process}.{item.slot} turned unhealthy after the switch: {reason}."
+            )
 
     async def _stop(self, states: Sequence[ContainerState], grace_s: float) -> None:
         await _together(self._engine.stop(state.id, grace_s) for state in states)
