@@ -11,7 +11,7 @@ import pytest
 from covey.apps.containers import ContainerSpec, ContainerState, OutputChunk
 from covey.apps.oneoff import lines_of
 from covey.apps.output import AppLine, AppOutput
-from covey.errors import UnreachableError
+from covey.errors import LockedError, UnreachableError
 from covey.testing.memory_containers import Behaviour
 from tests.apps.laboratory import Laboratory
 
@@ -106,3 +106,13 @@ async def test_an_engine_that_is_away_is_told(lab: Laboratory):
         lines = lab.services.get(AppOutput).lines("shop", process=None, tail=1, follow=follow)
         with pytest.raises(UnreachableError):
             await anext(lines)
+
+
+async def test_following_ends_when_nobody_can_tell_whether_the_app_is_there(lab: Laboratory):
+    def locked(_: str) -> bool:
+        raise LockedError("The records are locked.")
+
+    output = AppOutput(lab.engine, lab.hosting.here.naming, locked)
+    lines = output.lines("shop", process=None, tail=1, follow=True)
+    with pytest.raises(LockedError):
+        await asyncio.wait_for(anext(lines), 10)

@@ -58,6 +58,7 @@ class AppOutput:
         try:
             while (heard := await queue.get()) is not None:
                 yield heard
+            await looking
         finally:
             tasks = [looking, *followed.values()]
             for task in tasks:
@@ -73,14 +74,18 @@ class AppOutput:
         followed: dict[str, asyncio.Task[None]],
     ) -> None:
         heard: dict[str, datetime] = {}
-        while self._exists(app):
-            with contextlib.suppress(CoveyError):
-                for state in await self._containers(app, process):
-                    task = followed.get(state.id)
-                    if task is None or (task.done() and state.ended is None):
-                        following = self._pass_on(state, tail, queue, heard)
-                        followed[state.id] = asyncio.create_task(following)
-            await asyncio.sleep(_REST_S)
+        try:
+            while self._exists(app):
+                with contextlib.suppress(CoveyError):
+                    for state in await self._containers(app, process):
+                        task = followed.get(state.id)
+                        if task is None or (task.done() and state.ended is None):
+                            following = self._pass_on(state, tail, queue, heard)
+                            followed[state.id] = asyncio.create_task(following)
+                await asyncio.sleep(_REST_S)
+        except Exception:
+            await queue.put(None)
+            raise
         await queue.put(None)
 
     async def _pass_on(
