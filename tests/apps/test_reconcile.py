@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from covey.apps.containers import ContainerSpec, ContainerState, ContainerStatus
+from covey.apps.layout import ONEOFF
 from covey.apps.model import Deployment, DeploymentState
 from covey.env.scope import Scope
 from covey.env.service import Removal
@@ -24,6 +25,30 @@ async def test_a_container_that_dies_is_started_again(lab: Laboratory):
     await lab.engine.kill(container.id, "SIGKILL")
     await until(lambda: _runs(lab, "shop"))
     assert await lab.get("shop") == "v1"
+
+
+async def test_a_command_that_ends_is_no_reason_to_look(lab: Laboratory):
+    lab.version("v1")
+    await lab.deploy("shop", "v1")
+    await lab.settled()
+    await until(lambda: lab.engine._listeners)
+    [container] = await lab.containers("shop")
+    [spec] = lab.specs("shop")
+    labels = lab.hosting.here.naming.container_labels("shop", 1, f"{ONEOFF}job", 0)
+    command = await lab.engine.create(ContainerSpec("a-command", spec.image, labels))
+    await lab.engine.start(command)
+    heard: list[str] = []
+    wake = lab.node.reconciler._wake.set
+
+    def note() -> None:
+        heard.append("an ending")
+        wake()
+
+    lab.node.reconciler._wake.set = note  # type: ignore[method-assign]
+    for one in (command, container.id):
+        await lab.engine.kill(one, "SIGKILL")
+    await until(lambda: _is_up(lab, container.id))
+    assert heard == ["an ending"]
 
 
 async def test_one_that_ends_at_once_is_started_ever_more_seldom(lab: Laboratory):
@@ -190,6 +215,11 @@ async def test_an_image_that_is_built_while_leftovers_go_stays(lab: Laboratory):
 
 async def _runs(lab: Laboratory, app: str) -> bool:
     return RUNNING in [state.status for state in await lab.containers(app)]
+
+
+async def _is_up(lab: Laboratory, ident: str) -> bool:
+    state = await lab.engine.inspect(ident)
+    return state is not None and state.status is RUNNING
 
 
 async def _is_down(lab: Laboratory, app: str) -> bool:

@@ -119,7 +119,7 @@ class Reconciler:
         while True:
             try:
                 async for event in self._hosting.engine.events():
-                    if event.action in {"die", "died", "oom"}:
+                    if event.action in {"die", "oom"} and is_replica(event.labels):
                         self._wake.set()
             except CoveyError as error:
                 _log.info("events of containers stopped: %s", error)
