@@ -94,7 +94,7 @@ class Versions:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     fetching: list[str] = field(default_factory=list)
 
-    async def resolve(self, app: str, source: Source) -> Source:
+    async def resolve(self, source: Source) -> Source:
         return source
 
     async def fetch(self, app: str, source: Source, into: Path, log: Log) -> Fetched:

@@ -178,7 +178,7 @@ class Builder:
                 f"There is no place to build in: {error.strerror}.",
                 hint=f"Look after {work.parent}.",
             ) from error
-        source = await self._fetcher.resolve(app.name, source)
+        source = await self._fetcher.resolve(source)
         fetched = await self._fetcher.fetch(app.name, source, work / _SOURCE, say)
         if fetched.commit:
             title = fetched.message.partition("\n")[0][:72]

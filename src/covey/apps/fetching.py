@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from covey.apps.containers import Log
 from covey.apps.git_urls import check_subdirectory
 from covey.apps.sources import (
@@ -54,7 +52,7 @@ class Sources:
         self._uploads = uploads
         self._repositories = repositories
 
-    async def resolve(self, app: str, source: Source) -> Source:
+    async def resolve(self, source: Source) -> Source:
         """Return the source with its commit filled in, if it has one."""
         match source:
             case GitSource():
@@ -78,12 +76,3 @@ class Sources:
                 raise InvalidRequestError(
                     "An image has no files to fetch.", hint="It is pulled, not built"
                 )
-
-
-def pinned(source: Source, commit: str) -> Source:
-    """Return a git source at another commit, for a deployment of just that."""
-    match source:
-        case GitSource() | PushedSource():
-            return msgspec.structs.replace(source, commit=commit)
-        case UploadSource() | ImageSource():
-            return source

@@ -43,15 +43,3 @@ def check_app_name(text: str) -> str:
             hint=f"Use at most {MAX_APP_NAME} of a-z, 0-9 and '-', a letter first.",
         )
     return text
-
-
-def app_name_from(text: str) -> str:
-    """Make a name of a directory's or repository's name, or raise `InvalidRequestError`."""
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower().removesuffix(".git")).strip("-")
-    plain = re.sub(r"^[^a-z]+", "", plain)[:MAX_APP_NAME].rstrip("-")
-    if not plain:
-        raise InvalidRequestError(
-            f"No name for an app can be made of {text[:80]!r}.",
-            hint='Give it one: app = "NAME" in covey.app.toml, or --app NAME',
-        )
-    return plain

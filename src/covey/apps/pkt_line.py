@@ -63,11 +63,6 @@ class PacketReader:
             del self._held[:length]
             yield payload
 
-    @property
-    def rest(self) -> bytes:
-        """What belongs to no whole packet."""
-        return bytes(self._held)
-
 
 class CommandReader:
     """Reads the commands of a push, of which `raw` is to be passed on with all that follows."""

@@ -355,7 +355,7 @@ class Apps:
 
     async def set_maintenance(self, app: App, *, on: bool) -> App:
         """Show a page that says so instead of the app, or the app again."""
-        running = self.running(app)
+        self.running(app)
         async with self.hosting.lock(app.name):
             app = await self._change(app.name, maintenance=on)
             running = self.running(app)

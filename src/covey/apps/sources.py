@@ -71,7 +71,7 @@ class Fetched:
 class SourceFetcher(Protocol):
     """Brings files to this node. Cancelling ends it and leaves nothing outside `into`."""
 
-    async def resolve(self, app: str, source: Source) -> Source:
+    async def resolve(self, source: Source) -> Source:
         """Return the source with its commit filled in; raises what `fetch` raises."""
         ...
 
