@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from covey.errors import InvalidRequestError
-from covey.surfaces.cli.checkout_state import read_checkout
-from covey.surfaces.cli.ignoring import read_ignoring
+from covey.surfaces.cli.checkout_state import read_commit, read_rules
+from covey.surfaces.cli.ignoring import Ignoring, read_ignoring
 from covey.surfaces.cli.packing import Packed, pack, survey
 
 
@@ -39,15 +40,13 @@ def git(top: Path, *arguments: str) -> str:
 
 
 def chosen(top: Path) -> set[str]:
-    state = read_checkout(top)
-    found = survey(top, read_ignoring(top, state))
+    found = survey(top, read_ignoring(top, read_rules(top)))
     return {entry.path for entry in found.entries if not (top / entry.path).is_dir()}
 
 
 def packed(top: Path) -> tuple[Packed, bytes]:
     file = io.BytesIO()
-    state = read_checkout(top)
-    found = survey(top, read_ignoring(top, state))
+    found = survey(top, read_ignoring(top, read_rules(top)))
     return pack(top, found, file, lambda _count: None), file.getvalue()
 
 
@@ -216,14 +215,14 @@ def test_a_directory_of_a_repository_has_its_ignore_files_and_its_tracked_files(
     git(tmp_path, "commit", "-qm", "First\n\nmore")
     top = tmp_path / "services" / "web"
     assert chosen(top) == {"main.py", "forced/in"}
-    state = read_checkout(top)
-    assert (state.commit, state.message) == (git(tmp_path, "rev-parse", "HEAD"), "First\n\nmore")
+    commit = read_commit(top)
+    assert (commit.id, commit.message) == (git(tmp_path, "rev-parse", "HEAD"), "First\n\nmore")
     git(tmp_path, "commit", "--amend", "-qm", "x" * 5000)
-    assert read_checkout(top).message == "x" * 2000
+    assert read_commit(top).message == "x" * 2000
     (tmp_path / "elsewhere").write_text("1")
-    assert not read_checkout(top).commit.endswith("-dirty")
+    assert not read_commit(top).id.endswith("-dirty")
     (top / "new").write_text("1")
-    assert read_checkout(top).commit.endswith("-dirty")
+    assert read_commit(top).id.endswith("-dirty")
 
 
 def test_an_ignored_directory_can_be_deployed_itself(tmp_path: Path) -> None:
@@ -290,3 +289,42 @@ def test_a_file_that_changes_meanwhile_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("/etc/passwd")
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         pack(tmp_path, found, io.BytesIO(), lambda _count: None)
+
+
+def test_what_vanishes_during_a_look_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a": "1", "file": "1"})
+    (tmp_path / "link").symlink_to("a")
+    for name in ("sub", "was_directory"):
+        (tmp_path / name).mkdir()
+
+    class Vanishing(Ignoring):
+        def leaves_out(self, path: str, *, is_directory: bool) -> bool:
+            if path == "file":
+                (tmp_path / path).unlink()
+            return False
+
+    scan, read_link = os.scandir, Path.readlink
+
+    def scan_late(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name in {"sub", "was_directory"}:
+            path.rmdir()
+        if path.name == "was_directory":
+            path.write_text("1")
+        return scan(path)
+
+    def read_link_late(path: Path) -> Path:
+        path.unlink()
+        return read_link(path)
+
+    monkeypatch.setattr(os, "scandir", scan_late)
+    monkeypatch.setattr(Path, "readlink", read_link_late)
+    found = survey(tmp_path, Vanishing())
+    assert {entry.path for entry in found.entries} == {"a", "sub", "was_directory"}
+    assert found.left_out == []
+
+
+def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="cannot be read"):
+        survey(tmp_path / "gone", Ignoring())

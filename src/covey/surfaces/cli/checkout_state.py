@@ -17,63 +17,91 @@ _LONGEST_MESSAGE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class CheckoutState:
-    """`commit` ends with "-dirty" if the directory differs from it; `tracked` is below it.
+class CheckoutRules:
+    """What decides on which files git ignores; `tracked` are those that it keeps anyway.
 
     `excludes` are the files of patterns that hold in the whole repository, the stronger last.
     """
 
     root: Path | None = None
-    commit: str = ""
-    message: str = ""
     tracked: tuple[str, ...] = ()
     excludes: tuple[Path, ...] = ()
     ignore_case: bool = False
 
 
-def read_checkout(directory: Path) -> CheckoutState:
-    """Return what git knows of a directory, or an empty answer if it is in no working copy."""
+@dataclass(frozen=True, slots=True)
+class CommitState:
+    """The commit of a directory; its id ends with "-dirty" if the directory differs from it."""
+
+    id: str = ""
+    message: str = ""
+
+
+def read_rules(directory: Path) -> CheckoutRules:
+    """Return what git would ignore by, or an empty answer if it is in no working copy."""
+    import pygit2
+
+    try:
+        repository = _open(directory)
+        return CheckoutRules() if repository is None else _rules(repository, directory)
+    except (pygit2.GitError, KeyError, ValueError):
+        # Of a kind that libgit2 does not know; its .gitignore files hold nevertheless.
+        found = (item for item in (directory, *directory.parents) if (item / ".git").exists())
+        return CheckoutRules(next(found, None))
+
+
+def read_commit(directory: Path) -> CommitState:
+    """Return the commit, or an empty answer if git has none; it looks at every file."""
+    import pygit2
+
+    try:
+        repository = _open(directory)
+        return CommitState() if repository is None else _commit(repository, directory)
+    except (pygit2.GitError, KeyError, ValueError):
+        return CommitState()
+
+
+def _open(directory: Path) -> pygit2.Repository | None:
     import pygit2
 
     # It matters to programs that run what a repository's configuration names, as libgit2 never
     # does; the files of another user's repository would be packed without its rules.
     pygit2.settings.owner_validation = False
     place = pygit2.discover_repository(str(directory))
-    if place is None:
-        return CheckoutState()
-    try:
-        repository = pygit2.Repository(place)
-        if repository.workdir is None:
-            return CheckoutState()
-        return _read(repository, directory)
-    except (pygit2.GitError, KeyError, ValueError):
-        # Of a kind that libgit2 does not know; its .gitignore files hold nevertheless.
-        found = (item for item in (directory, *directory.parents) if (item / ".git").exists())
-        return CheckoutState(next(found, None))
+    repository = None if place is None else pygit2.Repository(place)
+    return None if repository is None or repository.workdir is None else repository
 
 
-def _read(repository: pygit2.Repository, directory: Path) -> CheckoutState:
-    import pygit2
-    from pygit2.enums import FileStatus
-
+def _rules(repository: pygit2.Repository, directory: Path) -> CheckoutRules:
     root = Path(repository.workdir).resolve()
-    lead = directory.relative_to(root).as_posix()
-    prefix = "" if lead == "." else f"{lead}/"
+    prefix = _prefix(root, directory)
     tracked = tuple(
         entry.path.removeprefix(prefix)
         for entry in repository.index
         if entry.path.startswith(prefix)
     )
-    excludes, ignore_case = _excludes(repository), _ignores_case(repository)
-    if not tracked or repository.head_is_unborn:
-        return CheckoutState(root, "", "", tracked, excludes, ignore_case)
+    return CheckoutRules(root, tracked, _excludes(repository), _ignores_case(repository))
+
+
+def _commit(repository: pygit2.Repository, directory: Path) -> CommitState:
+    import pygit2
+    from pygit2.enums import FileStatus
+
+    prefix = _prefix(Path(repository.workdir).resolve(), directory)
+    is_kept = any(entry.path.startswith(prefix) for entry in repository.index)
+    if not is_kept or repository.head_is_unborn:
+        return CommitState()
     commit = repository.head.peel(pygit2.Commit)
     clean = {FileStatus.CURRENT, FileStatus.IGNORED}
     changed = repository.status(untracked_files="normal").items()
     dirty = any(path.startswith(prefix) and flags not in clean for path, flags in changed)
     message = commit.raw_message.decode("utf-8", "replace").strip()[:_LONGEST_MESSAGE]
-    name = f"{commit.id}{_DIRTY if dirty else ''}"
-    return CheckoutState(root, name, message, tracked, excludes, ignore_case)
+    return CommitState(f"{commit.id}{_DIRTY if dirty else ''}", message)
+
+
+def _prefix(root: Path, directory: Path) -> str:
+    lead = directory.relative_to(root).as_posix()
+    return "" if lead == "." else f"{lead}/"
 
 
 def _excludes(repository: pygit2.Repository) -> tuple[Path, ...]:

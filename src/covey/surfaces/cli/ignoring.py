@@ -11,9 +11,9 @@ from posixpath import normpath
 
 from covey.ignore_files.dockerignore import DockerIgnore
 from covey.ignore_files.gitignore import GitIgnore
-from covey.surfaces.cli.checkout_state import CheckoutState
+from covey.surfaces.cli.checkout_state import CheckoutRules
 
-_NO_CHECKOUT = CheckoutState()
+_NO_CHECKOUT = CheckoutRules()
 _APP_FILES = ("covey.app.toml", "deploy.toml")
 _DOCKERFILES = ("Dockerfile", "Containerfile", "dockerfile")
 _DOCKER = (".containerignore", ".dockerignore")
@@ -81,25 +81,25 @@ class Ignoring:
         return False
 
 
-def read_ignoring(directory: Path, state: CheckoutState = _NO_CHECKOUT) -> Ignoring:
-    """Return the rules at the top of a directory, of which git knows `state`.
+def read_ignoring(directory: Path, git: CheckoutRules = _NO_CHECKOUT) -> Ignoring:
+    """Return the rules at the top of a directory, whose repository has those of `git`.
 
     The rules of the directories above it in its repository hold too, unless they name the
     directory itself.
     """
     rules: list[_Rule] = []
-    above = state.root
+    above = git.root
     if above is not None:
         lead = _lead(directory, above)
-        for place in state.excludes:
-            rules += _rule(place, _FOLLOWED, lead, state)
+        for place in git.excludes:
+            rules += _rule(place, _FOLLOWED, lead, git)
         for step in [*reversed(directory.parents), directory]:
             if step.is_relative_to(above) and step != directory:
-                rules += _rule(step / ".gitignore", _NOT_FOLLOWED, _lead(directory, step), state)
+                rules += _rule(step / ".gitignore", _NOT_FOLLOWED, _lead(directory, step), git)
         if lead and any(_names_a_parent(rule) for rule in rules):
             rules = []
     docker, needed = _docker(directory)
-    return Ignoring(tuple(rules), docker, _with_parents(state.tracked), needed, state.ignore_case)
+    return Ignoring(tuple(rules), docker, _with_parents(git.tracked), needed, git.ignore_case)
 
 
 def _names_a_parent(rule: _Rule) -> bool:
@@ -113,11 +113,11 @@ def _lead(directory: Path, above: Path) -> str:
     return "" if relative == "." else f"{relative}/"
 
 
-def _rule(path: Path, flags: int, lead: str, state: CheckoutState) -> list[_Rule]:
+def _rule(path: Path, flags: int, lead: str, git: CheckoutRules) -> list[_Rule]:
     content = _read(path, flags)
     if not content:
         return []
-    return [_Rule(GitIgnore(content, ignore_case=state.ignore_case), lead=lead)]
+    return [_Rule(GitIgnore(content, ignore_case=git.ignore_case), lead=lead)]
 
 
 def _docker(directory: Path) -> tuple[DockerIgnore | None, frozenset[str]]:

@@ -23,12 +23,16 @@ _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file, directory or link to be packed; `path` is below the directory, with slashes."""
+    """A file, directory or link to be packed; `path` is below the directory, with slashes.
+
+    `changed` is when its content did, in nanoseconds; the archive does not hold it.
+    """
 
     path: str
     mode: int
     size: int = 0
     target: str = ""
+    changed: int = 0
 
 
 @dataclass(slots=True)
@@ -63,20 +67,22 @@ class Packed:
 def survey(directory: Path, ignoring: Ignoring) -> Survey:
     """Find what is to be packed, sorted by path; links are never followed.
 
-    Raises `InvalidRequestError` for a directory that cannot be read.
+    What vanishes meanwhile is not found. Raises `InvalidRequestError` for what cannot be read.
     """
     found = Survey()
     root = directory.resolve()
     for path, item in _walk(root, "", ignoring, found):
-        mode = item.st_mode
+        mode, changed = item.st_mode, item.st_mtime_ns
         if stat.S_ISDIR(mode):
-            found.entries.append(Entry(path, mode))
+            found.entries.append(Entry(path, mode, changed=changed))
         elif stat.S_ISREG(mode):
-            found.entries.append(Entry(path, mode, item.st_size))
+            found.entries.append(Entry(path, mode, item.st_size, changed=changed))
         elif stat.S_ISLNK(mode):
-            target = str((root / path).readlink())
+            target = _target(root / path)
+            if target is None:
+                continue
             if _stays(root, path, target):
-                found.entries.append(Entry(path, mode, 0, target))
+                found.entries.append(Entry(path, mode, 0, target, changed))
             else:
                 found.left_out.append(f"{path}: the link leads out of the directory")
         else:
@@ -128,9 +134,9 @@ def _walk(
         with os.scandir(here) as listing:
             items = sorted(listing, key=lambda item: item.name)
     except OSError as error:
-        raise InvalidRequestError(
-            f"{here} cannot be read: {error.strerror}.", hint="Check its permissions"
-        ) from error
+        if prefix and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return
+        raise _unreadable(here, error) from error
     inner = ignoring.enter(here, prefix)
     for item in items:
         path = f"{prefix}{item.name}"
@@ -140,9 +146,30 @@ def _walk(
         if not item.name.isprintable():
             found.left_out.append(f"{path!r}: its name is not printable text")
             continue
-        yield path, item.stat(follow_symlinks=False)
+        try:
+            status = item.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unreadable(here / item.name, error) from error
+        yield path, status
         if is_directory:
             yield from _walk(root, f"{path}/", inner, found)
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{path} cannot be read: {error.strerror}.", hint="Check its permissions"
+    )
+
+
+def _target(link: Path) -> str | None:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(link, error) from error
 
 
 def _stays(root: Path, path: str, target: str) -> bool:

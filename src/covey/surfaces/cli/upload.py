@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import select
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -47,13 +47,13 @@ def upload_directory(session: Session, app: str, directory: Path) -> UploadedDir
     what is large, `InvalidRequestError` for a directory that cannot be packed, and what a call
     raises.
     """
-    from covey.surfaces.cli.checkout_state import read_checkout
+    from covey.surfaces.cli.checkout_state import read_commit, read_rules
     from covey.surfaces.cli.ignoring import read_ignoring
     from covey.surfaces.cli.packing import pack, survey
 
     directory = directory.resolve()
-    state = read_checkout(directory)
-    found = survey(directory, read_ignoring(directory, state))
+    commit = read_commit(directory)
+    found = survey(directory, read_ignoring(directory, read_rules(directory)))
     if not any(entry.size for entry in found.entries):
         raise InvalidRequestError(
             f"There is nothing to deploy in {directory}.",
@@ -82,11 +82,14 @@ def upload_directory(session: Session, app: str, directory: Path) -> UploadedDir
             raise
     what = "is there already" if answer["known"] else f"uploaded: {size(packed.size)}"
     session.output.note(f"{directory.name or directory} {what}")
-    return UploadedDirectory(answer["id"], state.commit, state.message)
+    return UploadedDirectory(answer["id"], commit.id, commit.message)
 
 
 class Changes:
-    """Waits for changes of the files that would be packed."""
+    """Waits for changes of the files that would be packed.
+
+    That they cannot be read is one as well: the deployment that follows says why.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
@@ -104,17 +107,20 @@ class Changes:
             found = again
         self._seen = found
 
-    def _look(self) -> frozenset[tuple[str, int, int]]:
-        from covey.surfaces.cli.checkout_state import read_checkout
+    def _look(self) -> frozenset[tuple[str, int, int]] | None:
+        from covey.surfaces.cli.checkout_state import read_rules
         from covey.surfaces.cli.ignoring import read_ignoring
         from covey.surfaces.cli.packing import survey
 
-        state = read_checkout(self._directory)
-        found = survey(self._directory, read_ignoring(self._directory, state))
+        rules = read_rules(self._directory)
+        try:
+            found = survey(self._directory, read_ignoring(self._directory, rules))
+        except InvalidRequestError:
+            return None
         return frozenset(
-            (entry.path, entry.size, _changed_at(self._directory / entry.path))
+            (entry.path, entry.size, entry.changed)
             for entry in found.entries
-            if not _is_directory(entry.mode)
+            if not stat.S_ISDIR(entry.mode)
         )
 
 
@@ -165,16 +171,3 @@ def _converse(call: SocketCall, file: IO[bytes], progress: Progress) -> dict[str
 def _large(found: Survey, error: CoveyError) -> str:
     largest = ", ".join(f"{name} {size(count)}" for name, count in found.largest() if count)
     return f"Largest: {largest}. {error.hint or 'Leave out what is not needed by .gitignore'}"
-
-
-def _changed_at(path: Path) -> int:
-    try:
-        return os.lstat(path).st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _is_directory(mode: int) -> bool:
-    import stat
-
-    return stat.S_ISDIR(mode)
