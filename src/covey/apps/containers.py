@@ -214,7 +214,7 @@ class ContainerEngine(Protocol):
         ...
 
     async def list_images(self, labels: Mapping[str, str]) -> list[ImageState]:
-        """List the images that have all these labels."""
+        """List the images that have all these labels, without their ports."""
         ...
 
     async def tag_image(self, image: str, tag: str) -> None:

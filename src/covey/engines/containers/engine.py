@@ -28,7 +28,7 @@ from covey.engines.containers.commands import Command, create_command
 from covey.engines.containers.container_documents import container_state, to_create
 from covey.engines.containers.copying import copy_directory
 from covey.engines.containers.events import container_events
-from covey.engines.containers.failures import does_not_run, doing, is_missing
+from covey.engines.containers.failures import delete, does_not_run, doing, find, is_missing
 from covey.engines.containers.host_limits import Facts
 from covey.engines.containers.image_documents import split_tag
 from covey.engines.containers.logs import container_logs
@@ -159,22 +159,14 @@ class ApiContainerEngine:
         """Remove it with its anonymous volumes, running or not; a missing one is no error."""
         api = await self._api()
         with doing(f"remove the container {container}"):
-            try:
-                await api.call("DELETE", f"/containers/{container}", {"force": True, "v": True})
-            except RefusalError as error:
-                if not is_missing(error):
-                    raise
+            await delete(api, f"/containers/{container}", {"force": True, "v": True})
 
     async def inspect(self, container: str) -> ContainerState | None:
         """Describe a container by id or name, or return None."""
         api = await self._api()
         with doing(f"look at the container {container}"):
-            try:
-                return container_state(await api.call("GET", f"/containers/{container}/json"))
-            except RefusalError as error:
-                if is_missing(error):
-                    return None
-                raise
+            found = await find(api, f"/containers/{container}/json")
+        return None if found is None else container_state(found)
 
     async def list_containers(self, labels: Mapping[str, str]) -> list[ContainerState]:
         """List the containers that have all these labels, running or not."""

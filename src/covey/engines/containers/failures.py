@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from covey.apps.containers import PortTakenError
-from covey.engines.containers.api import RefusalError
+from covey.engines.containers.api import Api, RefusalError
 from covey.errors import (
     ConflictError,
     CoveyError,
@@ -65,6 +66,25 @@ def explained(what: str, error: RefusalError) -> CoveyError:
     if error.status == _BAD_REQUEST:
         return InvalidRequestError(message)
     return CoveyError(message)
+
+
+async def find(api: Api, path: str) -> Any:
+    """Ask for a thing's document; None if there is no such thing."""
+    try:
+        return await api.call("GET", path)
+    except RefusalError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+async def delete(api: Api, path: str, query: Mapping[str, object] | None = None) -> None:
+    """Remove a thing; a missing one is no error."""
+    try:
+        await api.call("DELETE", path, query)
+    except RefusalError as error:
+        if not is_missing(error):
+            raise
 
 
 def is_missing(error: RefusalError) -> bool:

@@ -16,14 +16,28 @@ def image_state(document: Mapping[str, Any]) -> ImageState:
     exposed = [name.split("/")[0] for name in config.get("ExposedPorts") or {}]
     return ImageState(
         id=image_id(document["Id"]),
-        tags=tuple(
-            whole_name(tag) for tag in document.get("RepoTags") or () if tag != "<none>:<none>"
-        ),
+        tags=_tags(document),
         labels=config.get("Labels") or {},
         created=moment(document.get("Created")) or datetime.fromtimestamp(0, UTC),
         size_bytes=document.get("Size") or 0,
         exposed_ports=tuple(sorted(int(port) for port in exposed if port.isdigit())),
     )
+
+
+def listed_image(document: Mapping[str, Any]) -> ImageState:
+    """Read an image of a listing, which tells no ports."""
+    return ImageState(
+        id=image_id(document["Id"]),
+        tags=_tags(document),
+        labels=document.get("Labels") or {},
+        created=datetime.fromtimestamp(document.get("Created") or 0, UTC),
+        size_bytes=document.get("Size") or 0,
+    )
+
+
+def _tags(document: Mapping[str, Any]) -> tuple[str, ...]:
+    named = (tag for tag in document.get("RepoTags") or () if tag != "<none>:<none>")
+    return tuple(whole_name(tag) for tag in named)
 
 
 def registry_of(name: str) -> str:

@@ -8,29 +8,30 @@ from collections.abc import Mapping
 import msgspec
 
 from covey.apps.containers import ImageState, Log
-from covey.engines.containers.api import Api, RefusalError
-from covey.engines.containers.failures import doing, is_missing
-from covey.engines.containers.image_documents import image_state, registry_of, split_tag
+from covey.engines.containers.api import Api
+from covey.engines.containers.failures import delete, doing, find
+from covey.engines.containers.image_documents import (
+    image_state,
+    listed_image,
+    registry_of,
+    split_tag,
+)
 from covey.errors import CoveyError
 
 
 async def find_image(api: Api, reference: str) -> ImageState | None:
     """Describe an image, or return None."""
     with doing(f"look at the image {reference}"):
-        try:
-            return image_state(await api.call("GET", f"/images/{reference}/json"))
-        except RefusalError as error:
-            if is_missing(error):
-                return None
-            raise
+        found = await find(api, f"/images/{reference}/json")
+    return None if found is None else image_state(found)
 
 
 async def labelled_images(api: Api, labels: Mapping[str, str]) -> list[ImageState]:
     """List the images that have all these labels."""
     with doing("list the images"):
         listed = await api.call("GET", "/images/json", {"filters": label_filter(labels)})
-    found = [await find_image(api, one["Id"]) for one in listed]
-    return [image for image in found if image is not None and _has(image.labels, labels)]
+    found = [listed_image(one) for one in listed]
+    return [image for image in found if labels.items() <= image.labels.items()]
 
 
 async def pull_image(api: Api, reference: str, log: Log, *, username: str, password: str) -> str:
@@ -61,20 +62,12 @@ async def pull_image(api: Api, reference: str, log: Log, *, username: str, passw
 async def remove_unused_image(api: Api, reference: str) -> None:
     """Remove an image or its tag, never by force; a missing one is no error."""
     with doing(f"remove the image {reference}"):
-        try:
-            await api.call("DELETE", f"/images/{reference}", {"force": False})
-        except RefusalError as error:
-            if not is_missing(error):
-                raise
+        await delete(api, f"/images/{reference}", {"force": False})
 
 
 def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the filter for things that have all these labels."""
     return {"label": [f"{key}={value}" for key, value in labels.items()]} if labels else {}
-
-
-def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return wanted.items() <= labels.items()
 
 
 class _Line(msgspec.Struct):

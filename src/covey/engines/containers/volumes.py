@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from covey.engines.containers.api import Api, RefusalError
-from covey.engines.containers.failures import doing, is_missing, is_taken
+from covey.engines.containers.failures import delete, doing, find, is_taken
 from covey.engines.containers.images import label_filter
 from covey.errors import ConflictError
 
@@ -17,7 +17,7 @@ _CONFLICT = 409
 async def make_volume(api: Api, name: str, labels: Mapping[str, str]) -> None:
     """Make a volume; one with the same labels is left, another raises `ConflictError`."""
     with doing(f"make the volume {name}"):
-        present = await _found(api, f"/volumes/{name}")
+        present = await find(api, f"/volumes/{name}")
         if present is None:
             await api.call("POST", "/volumes/create", body={"Name": name, "Labels": dict(labels)})
             present = await api.call("GET", f"/volumes/{name}")
@@ -34,7 +34,7 @@ async def labelled_volumes(api: Api, labels: Mapping[str, str]) -> list[str]:
 async def drop_volume(api: Api, name: str) -> None:
     """Remove a volume that nothing uses; a missing one is no error."""
     with doing(f"remove the volume {name}"):
-        await _delete(api, f"/volumes/{name}")
+        await delete(api, f"/volumes/{name}")
 
 
 async def make_network(api: Api, name: str, labels: Mapping[str, str], *, bridge: bool) -> None:
@@ -44,7 +44,7 @@ async def make_network(api: Api, name: str, labels: Mapping[str, str], *, bridge
     networks of other users of this machine.
     """
     with doing(f"make the network {name}"):
-        present = await _found(api, f"/networks/{name}")
+        present = await find(api, f"/networks/{name}")
         if present is None:
             document: dict[str, Any] = {
                 "Name": name,
@@ -74,24 +74,7 @@ async def labelled_networks(api: Api, labels: Mapping[str, str]) -> list[str]:
 async def drop_network(api: Api, name: str) -> None:
     """Remove a network that nothing uses; a missing one is no error."""
     with doing(f"remove the network {name}"):
-        await _delete(api, f"/networks/{name}")
-
-
-async def _found(api: Api, path: str) -> Any:
-    try:
-        return await api.call("GET", path)
-    except RefusalError as error:
-        if is_missing(error):
-            return None
-        raise
-
-
-async def _delete(api: Api, path: str) -> None:
-    try:
-        await api.call("DELETE", path)
-    except RefusalError as error:
-        if not is_missing(error):
-            raise
+        await delete(api, f"/networks/{name}")
 
 
 def _has(document: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
