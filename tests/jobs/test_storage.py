@@ -175,7 +175,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def retry(self, number: int):
-        self.both(lambda at: at.retry(self.any_job(number), self.now))
+        self.both(lambda at: at.retry(self.any_job(number)))
 
     @rule(seconds=SECONDS, keep=st.integers(0, 6), limit=st.integers(1, 3))
     def prune(self, seconds: int, keep: int, limit: int):

@@ -114,8 +114,6 @@ class Forges:
             ):
                 content = await _bounded(response)
                 status, headers = response.status, response.headers
-        except TimeoutError:
-            raise _silent(access) from None
         except (aiohttp.ClientError, OSError, ValueError):
             # The foreign error may quote the request's headers.
             raise _silent(access) from None

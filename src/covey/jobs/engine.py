@@ -153,7 +153,7 @@ class JobEngine:
                 f"The job {before.id} is {before.state.value}.",
                 hint="Only a job that failed or was cancelled can be run again.",
             )
-        found = await self._storage.retry(before.id, self._now())
+        found = await self._storage.retry(before.id)
         if found is None:
             raise _not_found(job)
         if found.state.ended:

@@ -190,7 +190,7 @@ class JobStorage(Protocol):
         """End a job that has not begun, or note that its run is to be cancelled."""
         ...
 
-    async def retry(self, job: str, now: datetime) -> StoredJob | None:
+    async def retry(self, job: str) -> StoredJob | None:
         """Queue a failed or cancelled job for one more attempt, and return it as it is now.
 
         It stays as it is while other work of the same `unique` has not ended. None: no such job.

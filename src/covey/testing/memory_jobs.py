@@ -189,7 +189,7 @@ class MemoryJobStorage:
             return self._put(found, cancelling=True)
         return self._put(found, state=JobState.CANCELLED, ended=now, due=None)
 
-    async def retry(self, job: str, now: datetime) -> StoredJob | None:
+    async def retry(self, job: str) -> StoredJob | None:
         """Queue a failed or cancelled job again."""
         found = self._jobs.get(job)
         if found is None or found.state not in _REPEATABLE:

@@ -191,7 +191,7 @@ def test_a_site_that_a_command_makes(tmp_path: Path) -> None:
     assert isinstance(plan, SiteBuild)
     assert plan.text is not None
     assert "RUN sh make.sh" in plan.text
-    assert plan.copy_command("/out dir") == "cp -R /app/out/. '/out dir/'"
+    assert plan.built_at == "/app/out"
 
 
 def test_a_site_that_is_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,10 +90,6 @@ class SiteBuild:
     def directory(self) -> str:
         """The directory, below the source's root."""
         return posixpath.normpath(posixpath.join(self.context, self.site.directory))
-
-    def copy_command(self, target: str) -> str:
-        """Return the shell command that, in the built image, copies the files to a directory."""
-        return f"cp -R {shlex.quote(self.built_at + '/.')} {shlex.quote(target + '/')}"
 
 
 BuildPlan = DockerfileBuild | GeneratedBuild | SiteBuild

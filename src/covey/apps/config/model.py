@@ -109,11 +109,6 @@ class HealthCheck(_Table, frozen=True):
         float, key("The time between two attempts.", forms.duration("50ms", "1h"))
     ] = 1.0
 
-    def accepts(self, status: int) -> bool:
-        """Whether an HTTP status means healthy."""
-        low, _, high = self.status.partition("-")
-        return int(low) <= status <= int(high or low)
-
 
 class GitTrigger(_Table, frozen=True):
     """Which pushes deploy."""

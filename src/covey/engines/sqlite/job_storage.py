@@ -234,7 +234,7 @@ class SqliteJobStorage:
         """End a job that has not begun, or mark one that has."""
         return await self._change(job, _CANCEL, (job, to_ms(now)))
 
-    async def retry(self, job: str, now: datetime) -> StoredJob | None:
+    async def retry(self, job: str) -> StoredJob | None:
         """Queue a failed or cancelled job again."""
         return await self._change(job, _RETRY, (job,))
 
