@@ -33,7 +33,7 @@ class Request:
 
 def build_request(command: Command, values: Mapping[str, Any]) -> Request:
     """Put each value where the route wants it; what is None is left to its default."""
-    path = command.route
+    in_path: dict[str, Any] = {}
     query: list[tuple[str, str]] = []
     body: dict[str, Any] = {}
     has_body = False
@@ -41,7 +41,7 @@ def build_request(command: Command, values: Mapping[str, Any]) -> Request:
         value = values.get(param.name)
         match param.location:
             case "path":
-                path = path.replace("{" + param.name + "}", quote(_plain(value), safe=""))
+                in_path[param.name] = value
             case "query" if value is not None:
                 items = value if isinstance(value, (list, tuple)) else (value,)
                 query.extend((param.name, _plain(item)) for item in items)
@@ -56,8 +56,16 @@ def build_request(command: Command, values: Mapping[str, Any]) -> Request:
     if has_body:
         headers["Content-Type"] = "application/json"
         content = msgspec.json.encode(body)
+    path = fill_route(command.route, in_path)
     target = f"{path}?{urlencode(query)}" if query else path
     return Request(command.method, target, content, headers)
+
+
+def fill_route(route: str, values: Mapping[str, Any]) -> str:
+    """Put values into their places in a route; none of them reaches out of its place."""
+    for name, value in values.items():
+        route = route.replace("{" + name + "}", quote(_plain(value), safe=""))
+    return route
 
 
 def _plain(value: Any) -> str:

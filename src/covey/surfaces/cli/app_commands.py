@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from covey.client.failure import CallFailedError
+from covey.client.request import fill_route
 from covey.errors import InvalidRequestError, NotFoundError
 from covey.surfaces.cli.app import CommandExitError
 from covey.surfaces.cli.exec_failure import as_error
@@ -45,7 +46,7 @@ def run_in_app(session: Session, node: Node) -> click.Command:
         if size is not None:
             arguments["rows"], arguments["columns"] = size
         host = session.target.hosts[0] if session.target.hosts else None
-        route = command.route.replace("{app}", app)
+        route = fill_route(command.route, {"app": app})
         try:
             call, headers = open_call(session)
             ending = run_call(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from covey.client.failure import CallFailedError
+from covey.client.request import fill_route
 from covey.errors import CoveyError, ExitCode, InvalidRequestError
 from covey.operations.command_document import Command
 from covey.surfaces.cli.app import CommandExitError
@@ -113,7 +114,7 @@ def attach(session: Session, node: Node) -> click.Command:
     def start(values: dict[str, Any]) -> None:
         _one_host(session, command)
         wanted = ExecCall([], _host(session))
-        route = ATTACH_ROUTE.format(id=values["id"])
+        route = fill_route(ATTACH_ROUTE, {"id": values["id"]})
         arguments = {"offset": values["offset"]} if values["offset"] else {}
         try:
             call, headers = open_call(session)
@@ -145,7 +146,7 @@ def logs(session: Session, node: Node) -> click.Command:
         _one_host(session, command)
         try:
             call, headers = open_call(session)
-            route = command.route.replace("{id}", values["id"])
+            route = fill_route(command.route, {"id": values["id"]})
             arguments = {key: value for key, value in values.items() if value and key != "id"}
             ending = run_call(
                 call, route, headers, arguments, tty=False, reads_input=False, may_go_on=True

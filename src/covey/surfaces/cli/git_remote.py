@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from covey.client.failure import CallFailedError, broken_off
+from covey.client.request import fill_route
 from covey.client.socket_call import SocketCall
 from covey.errors import CoveyError, ExitCode, InvalidRequestError
 from covey.operations.command_document import load_commands
@@ -101,7 +102,7 @@ def _talk(
     """Make one call: what git says goes in, from `more` too, and what comes goes to git."""
     command = session.client.command(operation)
     call, headers = open_call(session)
-    path = command.route.replace("{app}", values["app"])
+    path = fill_route(command.route, {"app": values["app"]})
     try:
         call.begin(path, headers, {k: v for k, v in values.items() if k != "app"})
         call.send({"data": first})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from covey.client.failure import CallFailedError, broken_off
+from covey.client.request import fill_route
 from covey.errors import CoveyError, InvalidRequestError, TooLargeError
 from covey.surfaces.cli.copy_progress import Progress
 from covey.surfaces.cli.exec_failure import as_error
@@ -130,7 +131,7 @@ def _send(session: Session, app: str, file: IO[bytes], arguments: dict[str, Any]
     progress = Progress(session.output)
     progress.heard({"type": "plan", "size": arguments["size"]})
     try:
-        call.begin(command.route.replace("{app}", app), headers, arguments)
+        call.begin(fill_route(command.route, {"app": app}), headers, arguments)
         answer = _converse(call, file, progress)
     except OSError:
         raise as_error(broken_off(), None) from None
