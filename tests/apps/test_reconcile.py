@@ -201,14 +201,17 @@ async def test_an_image_that_is_built_while_leftovers_go_stays(lab: Laboratory):
     await lab.deploy("shop", "v1")
     await lab.node.reconciler.run()
     reached = asyncio.Event()
-    # The sweep has told what is needed of the containers, and comes to the images later.
-    gate = hold(lab.hosting.sweep, "_images", reached.set)
+    # The sweep has listed the containers, and comes to the images later.
+    list_images = lab.engine.list_images
+    gate = hold(lab.engine, "list_images", reached.set)
     sweeping = asyncio.create_task(lab.hosting.sweep.run())
     await asyncio.wait_for(reached.wait(), 10)
+    starting = hold(lab.engine, "create")
     second = await lab.ask("other", "v2")
-    await until(lambda: _has_image(lab, "other"))
+    await until(lambda: list_images({"covey.app": "other"}))
     gate.set()
     await sweeping
+    starting.set()
     assert (await lab.ended(second)).state is DeploymentState.SUCCEEDED
     assert await lab.get("other") == "v2"
 
@@ -224,7 +227,3 @@ async def _is_up(lab: Laboratory, ident: str) -> bool:
 
 async def _is_down(lab: Laboratory, app: str) -> bool:
     return not await _runs(lab, app)
-
-
-async def _has_image(lab: Laboratory, app: str) -> bool:
-    return bool(await lab.engine.list_images({"covey.app": app}))

@@ -13,7 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey.apps.containers import BUILD_LABEL, NODE_LABEL, ContainerEngine, ImageState
+from covey.apps.containers import (
+    BUILD_LABEL,
+    NODE_LABEL,
+    ContainerEngine,
+    ContainerState,
+    ImageState,
+)
 from covey.apps.deployments import Deployments
 from covey.apps.layout import ONEOFF, Labelled, Naming, Places, read_labels
 from covey.apps.model import App, Deployment, Release
@@ -22,6 +28,8 @@ from covey.errors import CoveyError
 
 _KEEP_RECORDS = 200
 _log = logging.getLogger("covey.apps")
+
+Say = Callable[[str], None]
 
 Kept = tuple[str, int]
 """An app and the number of one of its deployments."""
@@ -52,12 +60,13 @@ def what_to_keep(deployments: Deployments, apps: list[App], keep_images: int) ->
     containers: set[Kept] = set(deployments.retiring())
     builds: set[Kept] = set()
     images: set[str] = set()
-    under_way = {(item.app, item.number) for item in deployments.unfinished()}
+    unfinished = deployments.unfinished()
+    under_way = {(item.app, item.number) for item in unfinished}
     for name, running in deployments.all_running().items():
         containers.add((name, running.number))
         builds.add((name, running.release.built_by))
     again: set[Kept] = set()
-    for item in deployments.unfinished():
+    for item in unfinished:
         containers.add((item.app, item.number))
         if item.replaces is not None:
             containers.add((item.app, item.replaces))
@@ -141,17 +150,22 @@ class Sweep:
         """Of how many versions of an app the builds are kept."""
         return self._keep_images
 
-    async def run(self, say: Callable[[str], None] = _log.info) -> None:
+    async def run(self, say: Say = _log.info) -> None:
         """Remove all that is not needed; what cannot be removed is tried again the next time.
 
         What is there is listed before it is told what is needed: what has come since is not there.
         """
         # Two at one time would stumble over each other: Podman fails to list what is being removed.
         async with self._sweeping:
-            await self._containers(say)
-            await self._images(say)
-            await self._networks(say)
-            await self._files()
+            containers = await self._engine.list_containers(self._naming.own)
+            images = await self._engine.list_images({})
+            networks = await self._engine.list_networks(self._naming.own)
+            work, sites = await asyncio.to_thread(self._directories)
+            keeping = self._keeping()
+            await self._containers(containers, keeping, say)
+            await self._images(images, keeping, say)
+            await self._networks(networks, say)
+            await self._files(work, sites, keeping)
 
     async def prune(self, app: str) -> None:
         """Forget old deployments of an app, and sweep."""
@@ -165,9 +179,7 @@ class Sweep:
         apps = self._records.on(self._naming.node)
         return what_to_keep(self._deployments, apps, self._keep_images)
 
-    async def _containers(self, say: Callable[[str], None]) -> None:
-        there = await self._engine.list_containers(self._naming.own)
-        keeping = self._keeping()
+    async def _containers(self, there: list[ContainerState], keeping: Keeping, say: Say) -> None:
         for state in there:
             found = read_labels(state.labels)
             if found is None or not found.process or self._is_needed(found, keeping):
@@ -180,9 +192,7 @@ class Sweep:
             return self._oneoff_runs(found.process)
         return (found.app, found.deployment) in keeping.containers
 
-    async def _images(self, say: Callable[[str], None]) -> None:
-        there = await self._engine.list_images({})
-        keeping = self._keeping()
+    async def _images(self, there: list[ImageState], keeping: Keeping, say: Say) -> None:
         stages = stages_to_keep(there, keeping)
         for image in there:
             for built, reference in self._ours(image):
@@ -202,17 +212,14 @@ class Sweep:
             if read is not None:
                 yield read, tag
 
-    async def _networks(self, say: Callable[[str], None]) -> None:
-        there = await self._engine.list_networks(self._naming.own)
+    async def _networks(self, there: list[str], say: Say) -> None:
         wanted = {self._naming.network(app) for app in self._records.on(self._naming.node)}
         for name in there:
             if name not in wanted:
                 say(f"removing the network {name}")
                 await _tolerate(self._engine.remove_network(name))
 
-    async def _files(self) -> None:
-        work, sites = await asyncio.to_thread(self._directories)
-        keeping = self._keeping()
+    async def _files(self, work: list[Path], sites: list[Path], keeping: Keeping) -> None:
         wanted = {self._places.work_of(app, number) for app, number in keeping.under_way}
         for directory in work:
             if directory not in wanted:
