@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,6 +20,7 @@ from covey.errors import ConflictError, NotFoundError
 from covey.jobs.model import Job, JobState
 from covey.operations.access import Caller, CallerKind, Role
 from covey.operations.context import Context
+from covey.remote.exec.model import ExecInput
 from covey.testing.memory_containers import Behaviour
 from tests.apps.laboratory import Laboratory, hold
 from tests.waiting import until
@@ -283,6 +285,11 @@ async def test_a_process_that_is_not_there_is_named(lab: Laboratory):
     with pytest.raises(NotFoundError, match="no process wroker") as raised:
         lab.apps.check_process(lab.app("shop"), "wroker")
     assert raised.value.hint == "It has: web, worker."
+    shell = deployment_operations.exec_(
+        _context(lab, Role.DEVELOPER), "shop", ["true"], process="wroker", input=_nothing()
+    )
+    with pytest.raises(NotFoundError, match="no process wroker"):
+        await anext(shell)
 
 
 async def test_who_listens_to_deployments_cannot_fail_them(lab: Laboratory):
@@ -385,9 +392,17 @@ async def test_a_deployment_asked_for_an_app_that_is_gone_is_refused(lab: Labora
     assert lab.deployments.of("shop") == []
 
 
+def _context(lab: Laboratory, role: Role) -> Context:
+    return Context(Caller(CallerKind.TOKEN, "ada", role, "test"), lab.services, "0" * 16)
+
+
+async def _nothing() -> AsyncIterator[ExecInput]:
+    return
+    yield
+
+
 async def _asked(lab: Laboratory, role: Role) -> DeploymentView:
-    caller = Caller(CallerKind.TOKEN, "ada", role, "test")
-    context = Context(caller, lab.services, "0" * 16)
+    context = _context(lab, role)
     found: DeploymentView = await deployment_operations.deployment(context, "shop", 1)
     [listed] = await deployment_operations.deployments(context, "shop")
     assert listed == found

@@ -125,7 +125,8 @@ class DeployJobs:
                 await withdraw(attempt.deployment, state, "It was cancelled.", None, say)
             raise
         except CoveyError as error:
-            switched = self._serves(attempt.deployment)
+            deployment = attempt.deployment
+            switched = self._hosting.deployments.serves(deployment.app, deployment.number)
             state = DeploymentState.ROLLED_BACK if switched else DeploymentState.FAILED
             message = _short(say.clean(error.message))
             hint = None if error.hint is None else _short(say.clean(error.hint))
@@ -143,7 +144,7 @@ class DeployJobs:
             new = await self._bring_into_service(attempt, release)
         job.progress(0.9, "watching")
         await job.step("watch", lambda: self._watch(new, attempt.say), NoneType)
-        if not self._serves(attempt.deployment):
+        if not hosting.deployments.serves(attempt.deployment.app, attempt.deployment.number):
             raise ConflictError(
                 "It was taken out of service while it was watched.",
                 hint=f"Deploy again: covey deploy {attempt.deployment.app}",
@@ -182,7 +183,7 @@ class DeployJobs:
         job.progress(0.6, "starting")
         command = release.config.release
         if command is not None and deployment.trigger.builds and release.built.image:
-            await run_release_command(hosting, job, given, command, say)
+            await run_release_command(hosting, job, given, new.plan, command, say)
         await job.step("start", lambda: hosting.rollout.start(new, old, say), NoneType)
         job.progress(0.8, "switching")
         await job.step("switch", lambda: self._switch(app, new, release, say), NoneType)
@@ -255,10 +256,6 @@ class DeployJobs:
         with suppress(CoveyError):
             # Whatever is left is swept the next time.
             await self._hosting.sweep.prune(deployment.app)
-
-    def _serves(self, deployment: Deployment) -> bool:
-        running = self._hosting.deployments.running(deployment.app)
-        return running is not None and running.number == deployment.number
 
 
 def _short(text: str) -> str:

@@ -200,11 +200,11 @@ async def logs(
 ) -> AsyncIterator[AppLine]:
     """Show what the containers of an app print."""
     apps = ctx.service(Apps)
-    name = apps.here(app).name
+    found = apps.here(app)
     if process is not None:
-        apps.check_process(apps.here(app), process)
-    found = ctx.service(AppOutput).lines(name, process=process, tail=tail, follow=follow)
-    async for line in found:
+        apps.check_process(found, process)
+    output = ctx.service(AppOutput)
+    async for line in output.lines(found.name, process=process, tail=tail, follow=follow):
         yield line
 
 
@@ -228,9 +228,11 @@ async def exec_(
 ) -> AsyncIterator[ExecOutput]:
     """Run a command in a container of an app that runs; without words, a shell."""
     apps = ctx.service(Apps)
+    found = apps.here(app)
+    apps.check_process(found, process)
     terminal = Terminal(rows, columns) if tty else None
     output = ctx.service(Sessions).exec(
-        apps.here(app), tuple(argv), input, process=process, terminal=terminal
+        found, tuple(argv), input, process=process, terminal=terminal
     )
     async with aclosing(output):
         async for item in output:

@@ -95,6 +95,11 @@ class Deployments:
         value = self._local.get_local(_RUNNING, app)
         return None if value is None else msgspec.json.decode(value, type=Running)
 
+    def serves(self, app: str, number: int) -> bool:
+        """Whether a deployment is what is in service of an app."""
+        running = self.running(app)
+        return running is not None and running.number == number
+
     def all_running(self) -> dict[str, Running]:
         """Return what is in service, by app."""
         return {

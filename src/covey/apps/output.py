@@ -118,9 +118,8 @@ class AppOutput:
             yield AppLine(source, text, found.deployment, at)
 
     async def _containers(self, app: str, process: str | None) -> list[ContainerState]:
-        labels = {**self._naming.own, "covey.app": app}
         found = []
-        for state in await self._engine.list_containers(labels):
+        for state in await self._engine.list_containers(self._naming.of_app(app)):
             read = read_labels(state.labels)
             # Those that people made of its image have no process.
             if read is not None and read.process and process in {None, read.process}:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from covey.apps.config.model import WEB, AppConfig, Domain, HealthCheck, Strategy
 from covey.apps.containers import ContainerSpec, Mount, Resources
 from covey.apps.health import AliveCheck, Check, CommandCheck, HealthPolicy, HttpCheck, TcpCheck
@@ -77,10 +79,7 @@ def plan_release(here: Here, given: Given) -> ReleasePlan:
     return ReleasePlan(
         containers=() if given.release.built.static else _containers(here, given),
         volumes={
-            here.naming.volume(given.app.name, volume.name): {
-                **here.naming.own,
-                "covey.app": given.app.name,
-            }
+            here.naming.volume(given.app.name, volume.name): here.naming.of_app(given.app.name)
             for volume in config.volumes
         },
         network=here.naming.network(given.app),
@@ -138,15 +137,7 @@ def plan_routes(here: Here, app: App, release: Release) -> tuple[Route, ...]:
     found: list[Route] = []
     moving: set[str] = set()
     for domain in domains:
-        route_rules = RouteRules(
-            tls=domain.tls,
-            basic_auth=common.basic_auth,
-            allow_from=common.allow_from,
-            max_body_bytes=common.max_body_bytes,
-            compress=common.compress,
-            response_timeout_s=common.response_timeout_s,
-            headers=common.headers,
-        )
+        route_rules = msgspec.structs.replace(common, tls=domain.tls)
         # A name may be listed with several paths; what moved on it has moved once.
         for moved in () if domain.host in moving else rules.redirects:
             target = Redirect(moved.target, permanent=moved.permanent)

@@ -95,10 +95,8 @@ class PushDeployments:
 
     async def _follow_branch(self, app: App, source: PushedSource, number: int) -> None:
         """Let the app be made of what was pushed, unless something newer serves by now."""
-        running = self._apps.deployments.running(app.name)
-        if running is None or running.number != number:
-            return
-        if app.source is None or isinstance(app.source, PushedSource):
+        follows = app.source is None or isinstance(app.source, PushedSource)
+        if follows and self._apps.deployments.serves(app.name, number):
             await self._apps.update(app, source=source)
 
     def _trigger(self, app: str) -> GitTrigger:

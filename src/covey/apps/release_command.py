@@ -7,7 +7,7 @@ from covey.apps.layout import release_process
 from covey.apps.masking import Masking
 from covey.apps.oneoff import run_to_end
 from covey.apps.own_containers import remove_own
-from covey.apps.plan import Given, plan_command, plan_release
+from covey.apps.plan import Given, ReleasePlan, plan_command
 from covey.errors import ConflictError
 from covey.jobs.api import JobRun
 
@@ -15,14 +15,14 @@ _LIMIT_S = 3600.0
 
 
 async def run_release_command(
-    hosting: Hosting, job: JobRun, given: Given, command: str, say: Masking
+    hosting: Hosting, job: JobRun, given: Given, plan: ReleasePlan, command: str, say: Masking
 ) -> None:
     """Run it as a step of the deployment's job; raises `ConflictError` unless it ends with 0."""
     spec = plan_command(hosting.here, given, release_process(given.deployment.number), command)
 
     async def work() -> int:
         say(f"$ {command}")
-        await hosting.rollout.prepare(plan_release(hosting.here, given))
+        await hosting.rollout.prepare(plan)
         return await run_to_end(hosting.engine, spec, say, limit_s=_LIMIT_S)
 
     status = await job.step("release", work, int)

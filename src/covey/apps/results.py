@@ -8,7 +8,7 @@ import msgspec
 
 from covey.apps.config.merge import EffectiveValue, explain
 from covey.apps.config.model import WEB
-from covey.apps.model import App, Deployment, DeploymentState
+from covey.apps.model import App, Deployment, DeploymentState, Running
 from covey.apps.service import Apps
 from covey.apps.sources import GitSource, ImageSource, PushedSource, Source, UploadSource
 
@@ -100,12 +100,11 @@ def describe_source(source: Source | None) -> str:
             return f"image {reference}"
 
 
-def state_of(apps: Apps, app: App) -> str:
+def _state_of(apps: Apps, app: App, running: Running | None) -> str:
     """Return the word for what an app does; of another machine's app only what the fleet knows."""
     if app.host != apps.node:
         return "stopped" if app.stopped else "elsewhere"
     latest = apps.deployments.latest(app.name)
-    running = apps.deployments.running(app.name)
     if latest is not None and not latest.state.ended:
         return "deploying"
     if running is None:
@@ -123,7 +122,7 @@ def summarize(apps: Apps, app: App) -> AppSummary:
     urls = apps.urls(app) if here else []
     return AppSummary(
         name=app.name,
-        state=state_of(apps, app),
+        state=_state_of(apps, app, running),
         url=urls[0] if urls else None,
         host=apps.host_name(app.host),
         project=app.project,
@@ -160,7 +159,7 @@ def view_app(apps: Apps, app: App) -> AppView:
         ]
     return AppView(
         name=app.name,
-        state=state_of(apps, app),
+        state=_state_of(apps, app, running),
         urls=apps.urls(app),
         host=apps.host_name(app.host),
         project=app.project,
@@ -183,9 +182,8 @@ def without_output(view: DeploymentView) -> DeploymentView:
 
 def view_deployment(apps: Apps, item: Deployment) -> DeploymentView:
     """Describe a deployment."""
-    running = apps.deployments.running(item.app)
-    serving = running is not None and running.number == item.number
-    app = apps.records.find(item.app)
+    serving = apps.deployments.serves(item.app, item.number)
+    app = apps.records.find(item.app) if serving else None
     return DeploymentView(
         app=item.app,
         number=item.number,
@@ -202,5 +200,5 @@ def view_deployment(apps: Apps, item: Deployment) -> DeploymentView:
         serving=serving,
         reason=item.reason,
         hint=item.hint,
-        urls=apps.urls(app) if serving and app is not None else [],
+        urls=[] if app is None else apps.urls(app),
     )

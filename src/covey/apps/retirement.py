@@ -64,16 +64,13 @@ class Retirements:
         found, deployment = hosting.records.find(app), hosting.deployments.find(app, number)
         if found is None or deployment is None or deployment.release is None:
             await hosting.rollout.remove(app, number)
-        elif found.stopped or not self._serves(app, number):
+        elif found.stopped or not hosting.deployments.serves(app, number):
             side = await plan_side(hosting, found, deployment, deployment.release)
             await hosting.rollout.retire(side, lambda text: _log.info("%s: %s", app, text))
             async with hosting.lock(app):
                 latest = hosting.records.find(app)
-                if latest is not None and latest.stopped and self._serves(app, number):
+                rests = latest is not None and latest.stopped
+                if rests and hosting.deployments.serves(app, number):
                     await hosting.routes.switch(pool_of(app), ())
         await hosting.deployments.set_retiring(app, number, retiring=False)
         await hosting.sweep.run()
-
-    def _serves(self, app: str, number: int) -> bool:
-        running = self._hosting.deployments.running(app)
-        return running is not None and running.number == number

@@ -9,13 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from covey.apps.config.model import WEB
 from covey.apps.containers import ContainerState, ContainerStatus, ExecSession
 from covey.apps.hosting import Hosting
 from covey.apps.layout import ONEOFF, read_labels
 from covey.apps.model import App, Running
 from covey.apps.plan import Given, plan_command, plan_release
-from covey.errors import ConflictError, InvalidRequestError, NotFoundError
+from covey.errors import ConflictError, InvalidRequestError
 from covey.remote.exec.model import (
     ExecInput,
     ExecOutput,
@@ -122,11 +121,6 @@ class Sessions:
             ]
             if found:
                 return min(found, key=lambda state: state.name)
-        names = {WEB} if running is None else {WEB, *running.release.config.processes}
-        if process not in names:
-            raise NotFoundError(
-                f"{app.name} has no process {process}.", hint=f"It has: {', '.join(sorted(names))}."
-            )
         raise ConflictError(
             f"No {process} container of {app.name} runs.",
             hint=f"Start the command in a container of its own: covey apps run {app.name} -- …",
