@@ -70,24 +70,23 @@ class CommandReader:
     def __init__(self) -> None:
         self.raw = bytearray()
         self.done: PushRequest | None = None
-        self._at = 0
+        self._packets = PacketReader()
         self._lines: list[bytes] = []
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; True once the commands are whole. Raises `InvalidRequestError`."""
         self.raw += data
-        while self.done is None and len(self.raw) - self._at >= _HEAD:
-            length = _length(bytes(self.raw[self._at : self._at + _HEAD]))
-            if length < _HEAD:
+        if self.done is not None:
+            return True
+        for line in self._packets.feed(data):
+            if line is None:
+                # What follows is the pack: no packets.
                 self.done = _request(self._lines)
-            elif len(self.raw) - self._at < length:
-                break
-            else:
-                self._lines.append(bytes(self.raw[self._at + _HEAD : self._at + length]))
-                self._at += length
-        if self.done is None and len(self.raw) > _MOST_COMMANDS_BYTES:
+                return True
+            self._lines.append(line)
+        if len(self.raw) > _MOST_COMMANDS_BYTES:
             raise InvalidRequestError("The push changes too many refs at once.")
-        return self.done is not None
+        return False
 
 
 def packet(payload: bytes) -> bytes:
