@@ -35,7 +35,7 @@ def run_in_app(session: Session, node: Node) -> click.Command:
     def start(app: str, words: tuple[str, ...], **given: Any) -> None:
         if session.target.several:
             raise InvalidRequestError("The command runs on one host.", hint="Name one: --host NAME")
-        go_to(session, app)
+        _go_to(session, app)
         # Behind a first word click leaves the dashes in.
         words = words[1:] if words[:1] == ("--",) else words
         tty = given["tty"] or (not words and sys.stdin.isatty())
@@ -79,13 +79,11 @@ def run_in_app(session: Session, node: Node) -> click.Command:
     )
 
 
-def go_to(session: Session, app: str) -> None:
+def _go_to(session: Session, app: str) -> None:
     """Turn to the machine that runs an app, unless the user named one."""
-    if not session.target.here:
-        return
-    for item in session.client.call("apps.list"):
-        if item["name"] == app and not item["here"]:
-            session.target.add_hosts(str(item["host"]))
+    if session.target.here:
+        # The client turns to the machine that an answer names; a call over a socket does not.
+        session.client.call("apps.show", app=app)
 
 
 def open_app(session: Session, node: Node) -> click.Command:

@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from covey.errors import CoveyError, InvalidRequestError
-from covey.surfaces.cli.app_commands import go_to
 from covey.surfaces.cli.deployment_follow import DeploymentFailedError, follow, served
 from covey.surfaces.cli.env_set import read_assignments
 from covey.surfaces.cli.operation_command import DescribedCommand, describe_command
@@ -38,7 +37,6 @@ def deploy(session: Session, node: Node) -> click.Command:
             _finish(session, started, detach=given["detach"])
             return
         app = given["app"] or _app_of(directory)
-        go_to(session, app)
         _make_sure(session, app, given)
         if not given["watch"]:
             _deploy_directory(session, app, directory, detach=given["detach"])
