@@ -186,7 +186,7 @@ class Domain(_Table, frozen=True):
     """A host name, perhaps with a path, at which the app answers."""
 
     host: Annotated[str, key("The name, or *.example.org.", syntax.host())]
-    path: Annotated[str, key("Requests below this path only.", syntax.url_path())] = "/"
+    path: Annotated[str, key("Requests below this path only.", syntax.route_path())] = "/"
     strip: Annotated[bool, key("Take the path off before passing requests on.", forms.flag())] = (
         False
     )
@@ -218,7 +218,7 @@ class ScheduledCommand(_Table, frozen=True):
 class PathRedirect(_Table, frozen=True, rename={"source": "from", "target": "to"}):
     """Requests for one path are sent elsewhere."""
 
-    source: Annotated[str, key("The path.", syntax.url_path())]
+    source: Annotated[str, key("The path.", syntax.route_path())]
     target: Annotated[str, key("A path, or a URL.", syntax.place())]
     permanent: Annotated[bool, key("308 instead of 307.", forms.flag())] = True
 

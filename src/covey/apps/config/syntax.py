@@ -9,9 +9,15 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from covey.apps.config.forms import Form, show, text
+from covey.apps.routing.names import (
+    is_of_the_connection,
+    is_read_differently,
+    normal_host,
+    normal_network,
+    normal_path,
+)
+from covey.errors import InvalidRequestError
 
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _HOST_LIMIT = 253
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", re.ASCII)
@@ -41,14 +47,18 @@ def parse_host(value: str) -> str:
         raise ValueError(f"{show(value)} has a path; give it as path")
     if re.search(r":\d+$", value):
         raise ValueError(f"{show(value)} has a port; the proxy's ports are in covey.toml")
-    wildcard, name = ("*.", value[2:]) if value.startswith("*.") else ("", value)
-    name = name.removesuffix(".")
+    if is_read_differently(value):
+        raise ValueError(
+            f"{show(value)} is read as one host by some programs and as another by others;"
+            " write it in its ASCII form, which begins with xn--"
+        )
+    wrong = f"{show(value)} is not a host name such as shop.example.org"
     try:
-        plain = wildcard + name.encode("idna").decode("ascii").lower()
-    except UnicodeError as error:
-        raise ValueError(f"{show(value)} is not a host name") from error
-    if len(plain) > _HOST_LIMIT or not _HOST.fullmatch(plain):
-        raise ValueError(f"{show(value)} is not a host name such as shop.example.org")
+        plain = normal_host(value)
+    except InvalidRequestError as error:
+        raise ValueError(wrong) from error
+    if ":" in plain:
+        raise ValueError(wrong)
     return plain
 
 
@@ -75,6 +85,21 @@ def place() -> Form:
 def url_path() -> Form:
     """Accept the path of a URL."""
     return text(_url_path, "a path such as /healthz", max_length=2048, pattern="^/")
+
+
+def route_path() -> Form:
+    """Accept a path below which a route answers; kept without a slash at its end."""
+
+    def check(value: str) -> str:
+        path = _url_path(value)
+        try:
+            return normal_path(path)
+        except InvalidRequestError as error:
+            raise ValueError(
+                f"{show(value)} cannot be the path of a route: it has no *, %, .. or //"
+            ) from error
+
+    return text(check, "a path such as /api", max_length=1024, pattern="^/")
 
 
 def source_path() -> Form:
@@ -114,8 +139,8 @@ def network() -> Form:
 
     def check(value: str) -> str:
         try:
-            return str(ipaddress.ip_network(value.strip(), strict=False))
-        except ValueError as error:
+            return str(ipaddress.ip_network(normal_network(value)))
+        except InvalidRequestError as error:
             raise ValueError(
                 f"{show(value)} is not an address or network such as 10.0.0.0/8"
             ) from error
@@ -125,12 +150,11 @@ def network() -> Form:
 
 def header_name() -> Form:
     """Accept the name of a header (RFC 9110 token) that an answer may be given."""
-    hop = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "trailer"}
 
     def check(value: str) -> str:
         if not _TOKEN.fullmatch(value):
             raise ValueError(f"{show(value)} is not the name of a header")
-        if value.lower() in hop:
+        if is_of_the_connection(value):
             raise ValueError(f"{value} belongs to the connection, which the proxy decides")
         return value
 

@@ -36,7 +36,7 @@ def normal_host(host: str) -> str:
     except ValueError:
         pass
     text = host.strip().rstrip(".").lower()
-    if _READ_DIFFERENTLY.search(text) is not None:
+    if is_read_differently(text):
         raise InvalidRequestError(
             f"{host!r} is read as one host by some programs and as another by others.",
             hint="Write it in its ASCII form, which begins with xn--",
@@ -52,6 +52,11 @@ def normal_host(host: str) -> str:
     if text.rsplit(".", 1)[-1].isdigit():
         raise _bad_host(host)
     return text
+
+
+def is_read_differently(host: str) -> bool:
+    """Whether programs turn the host into different ASCII forms."""
+    return _READ_DIFFERENTLY.search(host) is not None
 
 
 def normal_path(path: str) -> str:
@@ -92,7 +97,7 @@ def normal_network(network: str) -> str:
 
 def check_header(name: str, value: str) -> None:
     """Refuse a header that cannot be sent, or that belongs to the connection (RFC 9110)."""
-    if _TOKEN.fullmatch(name) is None or name.lower() in _OF_THE_CONNECTION:
+    if _TOKEN.fullmatch(name) is None or is_of_the_connection(name):
         raise InvalidRequestError(
             f"A route cannot set the header {name!r}.",
             hint="Give the name of a response header, such as Cache-Control.",
@@ -102,6 +107,11 @@ def check_header(name: str, value: str) -> None:
             f"The value of the header {name} has characters that cannot be sent.",
             hint="Leave out line breaks and control characters.",
         )
+
+
+def is_of_the_connection(header: str) -> bool:
+    """Whether a header is the proxy's to decide (RFC 9110, 7.6.1)."""
+    return header.lower() in _OF_THE_CONNECTION
 
 
 def check_address(address: str) -> None:
