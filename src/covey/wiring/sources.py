@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covey.apps.containers import Log
 from covey.apps.deployments import Deployments
 from covey.apps.fetching import Sources
 from covey.apps.host_keys import KnownHosts
@@ -15,7 +14,6 @@ from covey.apps.push_deployments import PushDeployments
 from covey.apps.pushes import Pushes
 from covey.apps.service import Apps
 from covey.apps.source_upkeep import SourceUpkeep
-from covey.apps.sources import Fetched, GitSource
 from covey.apps.uploads import Uploads
 from covey.engines.git.serving import GitPrograms
 from covey.engines.trees import TreeLimits
@@ -23,8 +21,10 @@ from covey.paths import Paths
 from covey.settings import Settings
 from covey.store.api import NodeId, RecordStore
 from covey.store.ports import LocalState
+from covey.wiring.on_demand import OnDemand
 
 if TYPE_CHECKING:
+    from covey.engines.archives import Archives
     from covey.engines.git.fetcher import GitFetcher
 
 _UNPACKED = 8
@@ -42,54 +42,6 @@ class AppSources:
     repositories: Path
 
 
-class ArchivesOnDemand:
-    """Implements `Unpacker`; what reads archives is loaded with the first one."""
-
-    def __init__(self, limits: TreeLimits) -> None:
-        self._limits = limits
-
-    async def unpack(self, archive: Path, into: Path, log: Log) -> None:
-        """Write an archive's files into a directory."""
-        from covey.engines.archives import Archives
-
-        await Archives(self._limits).unpack(archive, into, log)
-
-
-class GitOnDemand:
-    """Implements `GitPort`; libgit2 is loaded with the first fetch."""
-
-    def __init__(
-        self, directory: Path, hosts: KnownHosts, keys: DeployKeys, schemes: tuple[str, ...]
-    ) -> None:
-        self._directory = directory
-        self._hosts = hosts
-        self._keys = keys
-        self._schemes = schemes
-        self._made: GitFetcher | None = None
-
-    @property
-    def _engine(self) -> GitFetcher:
-        if self._made is None:
-            from covey.engines.git.fetcher import GitFetcher
-
-            self._made = GitFetcher(self._directory, self._hosts, self._keys, self._schemes)
-        return self._made
-
-    async def resolve(self, source: GitSource) -> GitSource:
-        """Return the source with its commit."""
-        return await self._engine.resolve(source)
-
-    async def fetch(self, source: GitSource, into: Path, log: Log) -> Fetched:
-        """Write a source's files into an empty directory."""
-        return await self._engine.fetch(source, into, log)
-
-    async def export(
-        self, repository: Path, commit: str, subdirectory: str, into: Path, log: Log
-    ) -> Fetched:
-        """Write the files of a commit of a bare repository."""
-        return await self._engine.export(repository, commit, subdirectory, into, log)
-
-
 def make_sources(
     paths: Paths, settings: Settings, local: LocalState, records: RecordStore
 ) -> AppSources:
@@ -98,10 +50,12 @@ def make_sources(
     hosts = KnownHosts(local)
     keys = DeployKeys(records)
     limits = TreeLimits(bytes=_UNPACKED * settings.apps.max_upload)
-    uploads = Uploads(directory / "uploads", settings.apps.max_upload, ArchivesOnDemand(limits))
+    archives = OnDemand(lambda: _make_archives(limits)).stand_in()
+    uploads = Uploads(directory / "uploads", settings.apps.max_upload, archives)
     uploads.clean()
     repositories = directory / "repositories"
-    git = GitOnDemand(directory / "mirrors", hosts, keys, settings.apps.git_schemes)
+    schemes = settings.apps.git_schemes
+    git = OnDemand(lambda: _make_git(directory / "mirrors", hosts, keys, schemes)).stand_in()
     return AppSources(Sources(git, uploads, repositories), uploads, keys, hosts, repositories)
 
 
@@ -120,3 +74,17 @@ def make_upkeep(
 ) -> SourceUpkeep:
     """Have uploads and repositories removed once nothing needs them."""
     return SourceUpkeep(node, records, deployments, sources.uploads, pushes)
+
+
+def _make_archives(limits: TreeLimits) -> Archives:
+    from covey.engines.archives import Archives
+
+    return Archives(limits)
+
+
+def _make_git(
+    mirrors: Path, hosts: KnownHosts, keys: DeployKeys, schemes: tuple[str, ...]
+) -> GitFetcher:
+    from covey.engines.git.fetcher import GitFetcher
+
+    return GitFetcher(mirrors, hosts, keys, schemes)

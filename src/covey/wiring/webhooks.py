@@ -13,7 +13,6 @@ from covey.apps.routing.service import RoutesService
 from covey.apps.webhook_deployments import StatusReports, WebhookDeployments
 from covey.apps.webhooks.deliveries import Deliveries
 from covey.apps.webhooks.integrations import Integrations
-from covey.apps.webhooks.ports import CommitStatus, ForgeAccess, PullState
 from covey.apps.webhooks.previews import PreviewUpkeep
 from covey.apps.webhooks.reception import Reception
 from covey.apps.webhooks.service import WebhookService
@@ -24,6 +23,7 @@ from covey.operations.context import Services
 from covey.store.ports import LocalState
 from covey.surfaces.http.serve import HttpServer, Listener, bind_tcp
 from covey.wiring.apps import NodeApps
+from covey.wiring.on_demand import OnDemand
 
 _OWNER = "webhooks"
 _PATHS = ("/webhooks", "/api/v1/webhooks")
@@ -34,29 +34,6 @@ if TYPE_CHECKING:
 
 WEBHOOK_SERVICES: tuple[type, ...] = (Reception, WebhookService)
 """What operations and the HTTP surface find here."""
-
-
-class ForgesOnDemand:
-    """Implements `ForgeInterface`; its engine is loaded with the first request."""
-
-    def __init__(self) -> None:
-        self._made: Forges | None = None
-
-    @property
-    def _engine(self) -> Forges:
-        if self._made is None:
-            from covey.engines.forges import Forges
-
-            self._made = Forges()
-        return self._made
-
-    async def set_status(self, access: ForgeAccess, repository: str, status: CommitStatus) -> None:
-        """Set a commit's status."""
-        await self._engine.set_status(access, repository, status)
-
-    async def pull_state(self, access: ForgeAccess, repository: str, number: int) -> PullState:
-        """Return whether a pull request is open."""
-        return await self._engine.pull_state(access, repository, number)
 
 
 class PublicWebhooks:
@@ -113,7 +90,7 @@ class NodeWebhooks:
         addresses: Callable[[], Sequence[str]],
         public: PublicWebhooks,
     ) -> None:
-        forges = ForgesOnDemand()
+        forges = OnDemand(_make_forges).stand_in()
         integrations = Integrations(local)
         deliveries = Deliveries(local)
         deployer = WebhookDeployments(apps.apps, jobs)
@@ -155,6 +132,12 @@ class NodeWebhooks:
 
     async def _schedule(self) -> None:
         await self._upkeep.schedule(self._jobs)
+
+
+def _make_forges() -> Forges:
+    from covey.engines.forges import Forges
+
+    return Forges()
 
 
 def _url_of(apps: NodeApps, name: str) -> str:
