@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from covey.apps.containers import ContainerSpec, ContainerState, ContainerStatus
 from covey.apps.layout import ONEOFF
-from covey.apps.model import Deployment, DeploymentState
+from covey.apps.model import App, Deployment, DeploymentState
 from covey.env.scope import Scope
 from covey.env.service import Removal
 from covey.errors import UnreachableError
@@ -25,6 +27,31 @@ async def test_a_container_that_dies_is_started_again(lab: Laboratory):
     await lab.engine.kill(container.id, "SIGKILL")
     await until(lambda: _runs(lab, "shop"))
     assert await lab.get("shop") == "v1"
+
+
+async def test_an_app_that_runs_asks_nobody_for_its_variables(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("v1", "v2"):
+        lab.version(name)
+    await lab.deploy("shop", "v1")
+    await lab.deploy("shop", "v2")
+    await lab.settled()
+    asked: list[str] = []
+    resolve = lab.hosting.environment.resolve
+
+    async def note(app: App, *given: Any) -> Any:
+        asked.append(app.name)
+        return await resolve(app, *given)
+
+    monkeypatch.setattr(lab.hosting.environment, "resolve", note)
+    await lab.node.reconciler.run()
+    assert asked == []
+    [container] = await lab.containers("shop")
+    await lab.engine.remove(container.id)
+    await lab.node.reconciler.run()
+    assert asked == ["shop"]
+    assert await lab.get("shop") == "v2"
 
 
 async def test_a_command_that_ends_is_no_reason_to_look(lab: Laboratory):

@@ -19,7 +19,7 @@ from covey.apps.model import App, Running
 from covey.apps.own_containers import find_own
 from covey.apps.plan import plan_routes
 from covey.apps.retirement import Retirements
-from covey.apps.sides import plan_side
+from covey.apps.sides import known_side, plan_side
 from covey.apps.starting import start_container
 from covey.apps.withdrawal import Withdrawals
 from covey.errors import ConflictError, CoveyError, UnreachableError
@@ -166,10 +166,15 @@ class Reconciler:
             await self._keep_stopped(app, running)
             return
         deployment = hosting.deployments.get(name, running.number)
-        side = await plan_side(hosting, app, deployment, running.release)
-        await hosting.rollout.prepare(side.plan)
-        for item in side.plan.containers:
-            await self._keep_up(item.spec, complete=side.complete)
+        side = known_side(hosting, app, deployment, running.release)
+        if await hosting.rollout.runs(side):
+            for item in side.plan.containers:
+                self._found_running(item.spec.name)
+        else:
+            side = await plan_side(hosting, app, deployment, running.release)
+            await hosting.rollout.prepare(side.plan)
+            for item in side.plan.containers:
+                await self._keep_up(item.spec, complete=side.complete)
         await hosting.routes.put(owner_of(name), side.plan.routes)
         await hosting.rollout.point_to(side)
 
@@ -187,16 +192,22 @@ class Reconciler:
         if any(is_replica(one.labels) for one in await hosting.engine.list_containers(labels)):
             await self._retirements.begin(app.name, running.number)
 
+    def _found_running(self, container: str) -> None:
+        """Forget how often a container was started, once it has run for long."""
+        backoff = self._backoffs.get(container, _Backoff())
+        now = asyncio.get_running_loop().time()
+        if now - backoff.started > max(_STEADY_S, backoff.wait_s):
+            self._backoffs.pop(container, None)
+
     async def _keep_up(self, spec: ContainerSpec, *, complete: bool) -> None:
         """Start one container that should run and does not, unless it is too soon."""
         name = spec.name
         state = await find_own(self._hosting.engine, spec)
+        if state is not None and state.status is ContainerStatus.RUNNING:
+            self._found_running(name)
+            return
         now = asyncio.get_running_loop().time()
         backoff = self._backoffs.get(name, _Backoff())
-        if state is not None and state.status is ContainerStatus.RUNNING:
-            if now - backoff.started > max(_STEADY_S, backoff.wait_s):
-                self._backoffs.pop(name, None)
-            return
         if state is None and not complete:
             raise ConflictError(
                 f"{name} is gone, and cannot be made again: not all its variables have values.",

@@ -11,7 +11,7 @@ import logging
 
 from covey.apps.hosting import Hosting
 from covey.apps.layout import pool_of
-from covey.apps.sides import plan_side
+from covey.apps.sides import known_side
 from covey.errors import CoveyError
 
 _log = logging.getLogger("covey.apps")
@@ -65,7 +65,7 @@ class Retirements:
         if found is None or deployment is None or deployment.release is None:
             await hosting.rollout.remove(app, number)
         elif found.stopped or not hosting.deployments.serves(app, number):
-            side = await plan_side(hosting, found, deployment, deployment.release)
+            side = known_side(hosting, found, deployment, deployment.release)
             await hosting.rollout.retire(side, lambda text: _log.info("%s: %s", app, text))
             async with hosting.lock(app):
                 latest = hosting.records.find(app)

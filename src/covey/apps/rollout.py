@@ -103,6 +103,15 @@ class Rollout:
         if addresses and tuple(addresses) != self._routes.addresses(pool_of(side.app)):
             await self._routes.switch(pool_of(side.app), addresses)
 
+    async def runs(self, side: Side) -> bool:
+        """Whether all containers of a side run."""
+        running = {
+            state.name
+            for state in await self._states(side.app, side.number)
+            if state.status is ContainerStatus.RUNNING
+        }
+        return running >= {item.spec.name for item in side.plan.containers}
+
     async def takes_requests(self, app: str, number: int) -> bool:
         """Whether the app's pool leads to a container of a deployment."""
         found = _published(await self._states(app, number))

@@ -9,13 +9,17 @@ from covey.apps.rollout import Side
 from covey.errors import CoveyError
 
 
+def known_side(hosting: Hosting, app: App, deployment: Deployment, release: Release) -> Side:
+    """Plan a version of which nothing need be made: nobody is asked for its variables."""
+    given = Given(app, deployment, release, {})
+    return Side(app.name, deployment.number, plan_release(hosting.here, given), complete=False)
+
+
 async def plan_side(hosting: Hosting, app: App, deployment: Deployment, release: Release) -> Side:
     """Plan a version whose containers are there; without its variables it is not complete."""
-    given, complete = Given(app, deployment, release, {}), True
     try:
         variables = await hosting.environment.resolve(app, release.config)
     except CoveyError:
-        complete = False
-    else:
-        given = Given(app, deployment, release, variables.values)
-    return Side(app.name, deployment.number, plan_release(hosting.here, given), complete)
+        return known_side(hosting, app, deployment, release)
+    given = Given(app, deployment, release, variables.values)
+    return Side(app.name, deployment.number, plan_release(hosting.here, given))

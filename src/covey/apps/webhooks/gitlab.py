@@ -25,8 +25,9 @@ from covey.apps.webhooks.parts import (
 )
 from covey.apps.webhooks.payload import (
     PullNumber,
+    read_as,
     read_commit,
-    read_document,
+    read_fields,
     read_name,
     read_ref,
     read_text,
@@ -132,15 +133,15 @@ class GitLab:
 
     def parse(self, headers: Headers, body: bytes) -> tuple[Event, ...]:
         """Return what happened; the payload itself says what it is of."""
-        media = headers.get("content-type", "")
-        kind = read_document(body, media, Kind).object_kind
+        fields = read_fields(body, headers.get("content-type", ""))
+        kind = read_as(fields, Kind).object_kind
         match kind:
             case "push" | "tag_push":
-                return (_read_push(read_document(body, media, PushPart)),)
+                return (_read_push(read_as(fields, PushPart)),)
             case "merge_request":
-                return (_read_merge(read_document(body, media, MergeDocument)),)
+                return (_read_merge(read_as(fields, MergeDocument)),)
             case "release":
-                return (_read_release(read_document(body, media, ReleaseDocument)),)
+                return (_read_release(read_as(fields, ReleaseDocument)),)
             case _:
                 return (unused(kind),)
 

@@ -40,6 +40,11 @@ def read_document(body: bytes, content_type: str, kind: type[T]) -> T:
 
     Raises `InvalidRequestError` for what is not one unambiguous JSON object of that form.
     """
+    return read_as(read_fields(body, content_type), kind)
+
+
+def read_fields(body: bytes, content_type: str) -> Any:
+    """Decode a delivery's body; raises `InvalidRequestError` for what is no unambiguous JSON."""
     media = content_type.partition(";")[0].strip().lower()
     try:
         text = body.decode("utf-8")
@@ -52,8 +57,13 @@ def read_document(body: bytes, content_type: str, kind: type[T]) -> T:
             "The delivery is not declared as JSON.",
             hint=f"Choose the content type {_JSON} in the webhook's settings.",
         )
+    return read_json(text)
+
+
+def read_as(fields: Any, kind: type[T]) -> T:
+    """Take the fields that a struct has; raises `InvalidRequestError` for another form."""
     try:
-        return msgspec.convert(read_json(text), kind)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"The delivery is not of the published form: {error}.") from error
 
