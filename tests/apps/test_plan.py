@@ -10,9 +10,10 @@ import pytest
 
 from covey.apps.config.load import AppFile
 from covey.apps.config.merge import effective, override
+from covey.apps.health import HttpCheck
 from covey.apps.layout import Naming, Places
-from covey.apps.model import App, Built, Preview, Release
-from covey.apps.plan import Here, plan_routes
+from covey.apps.model import App, Built, Deployment, DeploymentState, Preview, Release, Trigger
+from covey.apps.plan import Given, Here, plan_release, plan_routes
 from covey.apps.routing.model import Answer, Proxied, Redirect, Route
 from covey.apps.routing.names import check_redirect, redirect_keeps_path
 from covey.apps.routing.table import RouteTable
@@ -47,6 +48,21 @@ def test_projects_and_environments_never_share_a_network_by_their_names() -> Non
 
 def test_apps_never_share_a_volume_by_their_names() -> None:
     assert NAMING.volume("a-b", "c") != NAMING.volume("a", "b-c")
+
+
+@pytest.mark.parametrize("status, lowest, highest", [("204", 204, 204), ("200-299", 200, 299)])
+def test_a_version_is_healthy_by_the_statuses_of_its_file(
+    status: str, lowest: int, highest: int
+) -> None:
+    check = {"path": "/up", "status": status}
+    config = effective(AppFile(), override({}, {"deploy": {"healthcheck": check}})).config
+    release = Release(Built(image="sha256:1"), 1, AppFile(), config, 1)
+    running, now = DeploymentState.RUNNING, datetime(2026, 1, 1, tzinfo=UTC)
+    deployment = Deployment("shop", 1, Trigger.DEPLOY, running, now, "ada")
+    [web] = plan_release(PLACE, Given(app(), deployment, release, {})).containers
+    found = web.policy.check
+    assert isinstance(found, HttpCheck)
+    assert (found.path, found.lowest, found.highest) == ("/up", lowest, highest)
 
 
 @pytest.mark.parametrize("tls, scheme", [("off", "http"), ("auto", "https")])
