@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from covey.apps.webhooks.deliveries import Deliveries, Delivery
@@ -13,21 +12,18 @@ from covey.apps.webhooks.model import ForgeName
 from covey.errors import InvalidRequestError
 
 
-class Upkeep(Protocol):
-    """What follows when there are other webhooks than before."""
-
-    async def __call__(self) -> None:
-        """Have previews looked after, or no longer."""
-
-
 class WebhookService:
-    """The webhooks of this node; `addresses` returns the URLs at which forges reach it."""
+    """The webhooks of this node.
+
+    `upkeep` follows when there are other webhooks than before; `addresses` returns the URLs at
+    which forges reach the node.
+    """
 
     def __init__(
         self,
         integrations: Integrations,
         deliveries: Deliveries,
-        upkeep: Upkeep,
+        upkeep: Callable[[], Awaitable[None]],
         addresses: Callable[[], Sequence[str]],
     ) -> None:
         self._integrations = integrations

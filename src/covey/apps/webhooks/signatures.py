@@ -16,14 +16,9 @@ _TOLERANCE_S = 300
 _MAX_SIGNATURES = 8
 
 
-def hex_signature(secret: str, body: bytes) -> str:
-    """Return the HMAC-SHA256 of a body in hexadecimal."""
-    return hmac.digest(secret.encode(), body, "sha256").hex()
-
-
 def fits_hex(secret: str, body: bytes, *given: str) -> bool:
-    """Whether one of the headers holds the body's signature, with or without `sha256=`."""
-    expected = hex_signature(secret, body)
+    """Whether one of the headers holds the body's HMAC-SHA256, with or without `sha256=`."""
+    expected = hmac.digest(secret.encode(), body, "sha256").hex()
     fits = False
     for item in given:
         fits |= _equal(expected, item.strip().removeprefix(_PREFIX))

@@ -123,12 +123,6 @@ def app_line(output: Output, line: Mapping[str, Any]) -> None:
     output.line(f"{label} {printable(str(line['text']))}")
 
 
-def log_line(output: Output, line: Mapping[str, Any]) -> None:
-    """Show one line of a deployment's log."""
-    step = paint(f"{printable(str(line['step'])):<10}", "dim", colour=output.colour)
-    output.line(f"{step} {printable(str(line['text']))}")
-
-
 def app_stopped(output: Output, app: Mapping[str, Any]) -> None:
     """Say that an app is stopped."""
     output.note(f"{app['name']} is stopped. Start it: covey apps start {app['name']}")

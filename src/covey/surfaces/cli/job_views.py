@@ -55,7 +55,7 @@ def show_job(output: Output, job: Mapping[str, Any]) -> None:
 
 
 def log_line(output: Output, line: Mapping[str, Any]) -> None:
-    """Show one line of a job's log, behind the name of its step."""
+    """Show one line of the log of a job or deployment, behind the name of its step."""
     step = pad(one_line(str(line["step"])), _STEP_WIDTH)
     output.line(f"{paint(step, 'dim', colour=output.colour)} {printable(str(line['text']))}")
 

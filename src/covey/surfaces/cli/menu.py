@@ -123,7 +123,7 @@ VIEWS: dict[str, str] = {
     "apps.cancel": "app_commands:deployment_cancelled",
     "apps.create": "app_commands:app_made",
     "apps.destroy": "app_commands:app_destroyed",
-    "apps.deployment-logs": "app_commands:log_line",
+    "apps.deployment-logs": "job_views:log_line",
     "apps.logs": "app_commands:app_line",
     "apps.maintenance": "app_commands:maintained",
     "apps.show": "app_commands:show_app",
