@@ -30,6 +30,7 @@ _OPTIONS = (
     "--window-size=1280,900",
     "--remote-debugging-pipe",
 )
+_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 
 
 class BrowserError(AssertionError):
@@ -50,10 +51,16 @@ class Page:
 
     def open(self, url: str) -> None:
         """Load a page; raises `BrowserError` with Chromium's reason, such as ERR_CERT_…."""
-        answer = self._call("Page.navigate", url=url)
-        if answer.get("errorText"):
-            raise BrowserError(answer["errorText"])
+        until = time.monotonic() + DEADLINE_S
+        # Chromium gives up what is under way when another test's containers get a network.
+        while (reason := self._navigate(url)) == _NETWORK_CHANGED and time.monotonic() < until:
+            pass
+        if reason:
+            raise BrowserError(reason)
         eventually(lambda: self.run("document.readyState") == "complete")
+
+    def _navigate(self, url: str) -> str:
+        return str(self._call("Page.navigate", url=url).get("errorText", ""))
 
     def run(self, script: str) -> Any:
         """Return the value of a script, awaited if it is a promise."""

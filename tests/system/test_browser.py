@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.system.browser import BrowserError, browser, trust
+from tests.system.browser import BrowserError, Page, browser, trust
 from tests.system.harness import Fleet, Node, eventually
 
 _CARD = 'document.getElementById("{}")'
@@ -38,6 +40,27 @@ def send(operation: str, **values: str) -> str:
     return _SEND.replace("OPERATION", operation).replace("VALUES", json.dumps(values))
 
 
+def show(page: Page, url: str) -> bool:
+    """Open the page of the API; False if the network changed while it loaded."""
+    page.open(url)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if page.run('document.querySelectorAll("details.operation").length > 20'):
+            return True
+    return False
+
+
+def answer_to(page: Page, operation: str, **values: str) -> dict[str, Any]:
+    """Send an operation's form and return the answer; again if the network changed meanwhile."""
+    answer = f'{_CARD.format(operation)}.querySelector(".answer")'
+    while True:
+        page.run(f"{answer} && {answer}.replaceChildren()")
+        page.run(send(operation, **values))
+        text = page.wait_for(f'{answer}?.querySelector("pre, p.bad")?.textContent')
+        if text != "The node did not answer.":
+            return json.loads(page.wait_for(f'{answer}.querySelector("pre")?.textContent'))
+
+
 def test_a_browser_that_trusts_the_authority_shows_and_tries_the_api(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -47,18 +70,14 @@ def test_a_browser_that_trusts_the_authority_shows_and_tries_the_api(
     home = tmp_path / "home"
     trust(home, authority_of(freya, tmp_path))
     with browser(home) as page:
-        page.open(f"https://localhost:{freya.port}/docs")
+        eventually(lambda: show(page, f"https://localhost:{freya.port}/docs"))
         assert page.run("location.protocol") == "https:"
-        page.wait_for('document.querySelectorAll("details.operation").length > 20')
         assert page.run("document.title") == "Covey API"
         assert page.run('document.querySelector("main").textContent').count("undefined") == 0
-        answer = f'{_CARD.format("env.get")}.querySelector(".answer pre")?.textContent'
-        assert page.run(send("env.get", name="GREETING"))
-        assert json.loads(page.wait_for(answer))["error"]["code"] == "unauthenticated"
+        found = answer_to(page, "env.get", name="GREETING")
+        assert found["error"]["code"] == "unauthenticated"
         page.run(f'document.getElementById("token").value = {json.dumps(token)}')
-        page.run(send("env.get", name="GREETING"))
-        found = eventually(lambda: (a := json.loads(page.run(answer) or "{}")).get("name") and a)
-        assert found["name"] == "GREETING"
+        assert answer_to(page, "env.get", name="GREETING")["name"] == "GREETING"
         assert token not in page.run("document.documentElement.outerHTML")
 
 
