@@ -139,6 +139,11 @@ def test_networks_have_one_form() -> None:
     assert normal_route(found) == found
 
 
+def test_a_star_stands_for_the_whole_first_label_alone() -> None:
+    with pytest.raises(InvalidRequestError, match="is no host name"):
+        normal_host("a*.bücher.org")
+
+
 def test_hosts_and_paths_have_one_form() -> None:
     assert normal_host("Bücher.Example.ORG.") == "xn--bcher-kva.example.org"
     assert normal_host("*.Bücher.org") == "*.xn--bcher-kva.org"

@@ -57,7 +57,7 @@ def parse_host(value: str) -> str:
         plain = normal_host(value)
     except InvalidRequestError as error:
         raise ValueError(wrong) from error
-    if ":" in plain:
+    if ":" in plain or value != value.strip() or value.endswith(".."):
         raise ValueError(wrong)
     return plain
 

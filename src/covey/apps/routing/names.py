@@ -42,9 +42,9 @@ def normal_host(host: str) -> str:
             hint="Write it in its ASCII form, which begins with xn--",
         )
     if not text.isascii():
-        star, _, rest = text.rpartition("*.")
+        star = "*." if text.startswith("*.") else ""
         try:
-            text = ("*." if star or text.startswith("*.") else "") + rest.encode("idna").decode()
+            text = star + text.removeprefix(star).encode("idna").decode()
         except UnicodeError as error:
             raise _bad_host(host) from error
     if len(text) > _LONGEST_HOST or _HOST.fullmatch(text) is None:
