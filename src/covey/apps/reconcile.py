@@ -167,16 +167,19 @@ class Reconciler:
             return
         deployment = hosting.deployments.get(name, running.number)
         side = known_side(hosting, app, deployment, running.release)
-        if await hosting.rollout.runs(side):
-            for item in side.plan.containers:
-                self._found_running(item.spec.name)
+        wanted = {item.spec.name for item in side.plan.containers}
+        there = await hosting.rollout.running(side)
+        if wanted <= {state.name for state in there}:
+            for container in wanted:
+                self._found_running(container)
         else:
             side = await plan_side(hosting, app, deployment, running.release)
             await hosting.rollout.prepare(side.plan)
             for item in side.plan.containers:
                 await self._keep_up(item.spec, complete=side.complete)
+            there = await hosting.rollout.running(side)
         await hosting.routes.put(owner_of(name), side.plan.routes)
-        await hosting.rollout.point_to(side)
+        await hosting.rollout.point_to(side, there)
 
     def _is_exchanged(self, app: str) -> bool:
         """Whether a deployment has begun to run its version: it looks after both versions."""

@@ -71,7 +71,7 @@ class Rollout:
             await self._routes.switch(pool_of(new.app), ())
             await self._stop(await self._states(old.app, old.number), old.plan.grace_s)
         if new.plan.strategy is Strategy.ROLLING:
-            before = await self._addresses(old)
+            before = [] if old is None else _addresses(await self.running(old), old.plan.port)
             fresh: list[str] = []
             for item in web:
                 state = await self._bring_up(item, say)
@@ -89,12 +89,12 @@ class Rollout:
             state = await find_own(self._engine, item.spec)
             if state is None or state.status is not ContainerStatus.RUNNING:
                 await self._bring_up(item, say)
-        await self.point_to(new)
+        await self.point_to(new, await self.running(new))
         await self._routes.put(owner_of(new.app), new.plan.routes)
 
-    async def point_to(self, side: Side) -> None:
-        """Let the app's pool lead to the running web containers of a side."""
-        addresses = await self._addresses(side)
+    async def point_to(self, side: Side, running: Sequence[ContainerState]) -> None:
+        """Let the app's pool lead to the web containers of a side among those that run."""
+        addresses = _addresses(running, side.plan.port)
         if any(item.process == WEB for item in side.plan.containers) and not addresses:
             raise ConflictError(
                 f"No web process of {side.app} runs, so there is nothing to send requests to.",
@@ -103,14 +103,10 @@ class Rollout:
         if addresses and tuple(addresses) != self._routes.addresses(pool_of(side.app)):
             await self._routes.switch(pool_of(side.app), addresses)
 
-    async def runs(self, side: Side) -> bool:
-        """Whether all containers of a side run."""
-        running = {
-            state.name
-            for state in await self._states(side.app, side.number)
-            if state.status is ContainerStatus.RUNNING
-        }
-        return running >= {item.spec.name for item in side.plan.containers}
+    async def running(self, side: Side) -> Sequence[ContainerState]:
+        """Return the containers of a side that run."""
+        states = await self._states(side.app, side.number)
+        return [state for state in states if state.status is ContainerStatus.RUNNING]
 
     async def takes_requests(self, app: str, number: int) -> bool:
         """Whether the app's pool leads to a container of a deployment."""
@@ -146,7 +142,7 @@ class Rollout:
                 await start_container(self._engine, item.spec, state.id)
             elif state is None and old.complete:
                 await start_container(self._engine, item.spec)
-        await self.point_to(old)
+        await self.point_to(old, await self.running(old))
         await self._routes.put(owner_of(old.app), old.plan.routes)
         say(f"deployment {old.number} serves again")
 
@@ -224,19 +220,6 @@ class Rollout:
     async def _stop(self, states: Sequence[ContainerState], grace_s: float) -> None:
         await _together(self._engine.stop(state.id, grace_s) for state in states)
 
-    async def _addresses(self, side: Side | None) -> list[str]:
-        """Return where the running web containers of a side take requests, in order of slot."""
-        if side is None:
-            return []
-        found = {
-            int(state.labels.get(SLOT_LABEL, "0")): state
-            for state in await self._states(side.app, side.number)
-            if state.labels[PROCESS_LABEL] == WEB
-            and state.status is ContainerStatus.RUNNING
-            and side.plan.port in state.ports
-        }
-        return [_address(found[slot], side.plan.port) for slot in sorted(found)]
-
     async def _states(self, app: str, number: int) -> Sequence[ContainerState]:
         """Return the containers of a deployment's processes.
 
@@ -259,6 +242,16 @@ async def _together(works: Iterable[Coroutine[Any, Any, object]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _addresses(running: Sequence[ContainerState], port: int) -> list[str]:
+    """Return where the web containers among those that run take requests, in order of slot."""
+    found = {
+        int(state.labels.get(SLOT_LABEL, "0")): state
+        for state in running
+        if state.labels[PROCESS_LABEL] == WEB and port in state.ports
+    }
+    return [_address(found[slot], port) for slot in sorted(found)]
 
 
 def _published(states: Sequence[ContainerState]) -> list[str]:
