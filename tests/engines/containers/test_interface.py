@@ -52,6 +52,17 @@ async def test_a_followed_log_ends_with_its_container_though_podman_waits_for_ev
         assert await output(engine) == b"one\n"
 
 
+async def test_a_followed_log_goes_on_where_docker_ended_its_answer_early(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(logs, "_FIRST_PAUSE_S", 0.01)
+    one, two, three = (frame(f"2026-01-01T00:00:0{n}Z {n}\n") for n in (1, 2, 3))
+    async with stand_in(home) as (there, engine):
+        there.answer(LOGS, Reply(one), Reply(one + two), Reply(two + three))
+        there.answer(STATE, container("running"), container("exited"))
+        assert await output(engine) == b"1\n2\n3\n"
+
+
 async def test_a_followed_log_of_what_is_removed_meanwhile_ends(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):

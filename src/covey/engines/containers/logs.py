@@ -99,18 +99,15 @@ async def _read(
 ) -> AsyncGenerator[OutputChunk]:
     """Yield what comes behind a place.
 
-    What was followed is read once more at its end: Docker loses lines when the log is rotated
-    faster than it reads, and Podman's answer may have been cut (see `_watched`).
+    What was followed is read once more when its container has ended: Docker loses lines, or ends
+    its answer early, when the log is rotated faster than it reads, and Podman's answer may have
+    been cut (see `_watched`).
     """
     following = follow
     known = place.at is not None
     pause = _FIRST_PAUSE_S
     while True:
-        query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True}
-        query["follow"] = following
-        query["tail"] = "all" if tail is None or place.at is not None else tail
-        if place.at is not None:
-            query["since"] = int(place.at.timestamp())
+        query = _query(place, follow=following, tail=tail)
         try:
             api = await connect()
             with doing(f"read the output of the container {container}"):
@@ -123,10 +120,11 @@ async def _read(
                             if is_new(chunk):
                                 pause = _FIRST_PAUSE_S
                                 yield chunk
+                    if not following:
+                        return
+                    following = await _status(api, container) in {ContainerStatus.RUNNING, None}
             if not following:
-                return
-            following = False
-            continue
+                continue
         except NotFoundError:
             if known:
                 return  # it was removed as soon as it had ended
@@ -136,6 +134,15 @@ async def _read(
                 raise
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _query(place: _Place, *, follow: bool, tail: int | None) -> dict[str, object]:
+    query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True}
+    query["follow"] = follow
+    query["tail"] = "all" if tail is None or place.at is not None else tail
+    if place.at is not None:
+        query["since"] = int(place.at.timestamp())
+    return query
 
 
 @asynccontextmanager
@@ -158,7 +165,7 @@ async def _watched(
 async def _watch(api: Api, container: str, answer: Answer, place: _Place) -> None:
     pause = _FIRST_LOOK_S
     await asyncio.sleep(pause)
-    while await _may_say_more(api, container):
+    while await _status(api, container) is not ContainerStatus.EXITED:
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_LOOK_S)
     before = None
@@ -168,11 +175,12 @@ async def _watch(api: Api, container: str, answer: Answer, place: _Place) -> Non
     answer.writer.transport.abort()
 
 
-async def _may_say_more(api: Api, container: str) -> bool:
+async def _status(api: Api, container: str) -> ContainerStatus | None:
+    """Return what a container does: nothing more, if it is gone; None if the engine is."""
     try:
         state = container_state(await api.call("GET", f"/containers/{container}/json"))
     except RefusalError as error:
-        return not is_missing(error)
+        return ContainerStatus.EXITED if is_missing(error) else ContainerStatus.OTHER
     except CoveyError:
-        return True  # the reader itself notices that the engine is gone
-    return state.status is not ContainerStatus.EXITED
+        return None  # the reader itself notices
+    return state.status
