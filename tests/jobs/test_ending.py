@@ -271,7 +271,7 @@ async def test_an_end_that_cannot_be_written_is_written_later(
 
 
 async def test_what_others_took_over_is_ended_here(tmp_path: Path):
-    work = Work(MemoryJobStorage(lease_s=0.06), tmp_path)
+    work = Work(MemoryJobStorage(lease_s=1.0), tmp_path)
     ended = []
 
     async def run(run: JobRun) -> None:
@@ -285,7 +285,7 @@ async def test_what_others_took_over_is_ended_here(tmp_path: Path):
     async with work.engine() as jobs:
         job = await jobs.enqueue(new("k"))
         await until(lambda: jobs.get(job.id).state is JobState.RUNNING)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(1.5)
         assert (await work.storage.claim("other", 1, {}, wall_clock())) == []
         late = wall_clock() + timedelta(seconds=1)
         (claim,) = await work.storage.claim("other", 1, {}, late)

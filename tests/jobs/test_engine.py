@@ -72,19 +72,22 @@ async def test_the_higher_priority_begins_first_and_then_the_older_one(work: Wor
 
 
 async def test_of_one_key_one_job_runs_at_a_time(work: Work):
-    running, most = set[str](), dict[str, int]()
+    running, most, gate = set[str](), dict[str, int](), Gate()
 
     async def run(run: JobRun) -> None:
         key = run.payload(Text).text
         running.add(run.id)
         most["all"] = max(most.get("all", 0), len(running))
         most[key] = max(most.get(key, 0), sum(jobs.get(each).title[-1] == key for each in running))
+        await gate.wait()
         await asyncio.sleep(0.002)
         running.remove(run.id)
 
     work.kind("k", run)
     async with work.engine() as jobs:
         made = [await jobs.enqueue(new("k", key, key=key)) for key in "ababbaab"]
+        await until(lambda: len(running) == 2)
+        gate.open()
         for job in made:
             await jobs.wait(job.id)
     assert most == {"all": 2, "a": 1, "b": 1}

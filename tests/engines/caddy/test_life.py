@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -248,12 +249,8 @@ def test_new_connections_go_to_the_socket_whose_turn_it_is() -> None:
 def test_every_address_is_that_of_ipv4_where_there_is_no_ipv6(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    port = open_port("[::]:0", tls=False, datagrams=True)
-    assert port.address[0] == "::"
-    with socket.create_connection(("127.0.0.1", port.number), 5):
-        port.close()
-    monkeypatch.setattr("covey.engines.caddy.sockets._has_ipv6", lambda: False)
-    port = open_port("[::]:0", tls=False, datagrams=True)
-    assert port.address[0] == "0.0.0.0"
-    with socket.create_connection(("127.0.0.1", port.number), 5):
-        port.close()
+    for everywhere in ("::", "0.0.0.0"):
+        with closing(open_port("[::]:0", tls=False, datagrams=True)) as port:
+            assert port.address[0] == everywhere
+            socket.create_connection(("127.0.0.1", port.number), 5).close()
+        monkeypatch.setattr("covey.engines.caddy.sockets._has_ipv6", lambda: False)
