@@ -27,7 +27,7 @@ import tomli_w
 from covey.engines.containers.host_limits import read_host_limits
 from covey.engines.containers.podman_config import write_podman_config
 from tests.images import PYTHON, WEB, image_tar
-from tests.subnets import choose_block
+from tests.subnets import choose_block, stop_dead_forwarding
 
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT_S = 60
@@ -118,6 +118,7 @@ def new_podman(
     `tars` is a directory where the images' tars are kept for the next one.
     """
     assert shutil.which("podman"), "install podman (./dev setup)"
+    stop_dead_forwarding()
     podman = _prepare(root)
     try:
         serve = 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
