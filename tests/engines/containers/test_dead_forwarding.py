@@ -10,7 +10,8 @@ from contextlib import closing
 import pytest
 
 from tests import subnets
-from tests.podman import WEB, Podman
+from tests.images import WEB
+from tests.podman import Podman
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -30,7 +31,9 @@ def iptables(*words: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a user's Podman forwards in a namespace of its own")
-async def test_what_a_killed_podman_forwarded_is_free_and_what_runs_is_left_alone(podman: Podman):
+async def test_what_a_killed_podman_forwarded_is_free_and_what_runs_is_left_alone(
+    podman: Podman,
+) -> None:
     podman.run("run", "-d", "--name", "lives", "-p", "127.0.0.1::8080", WEB)
     alive = int(podman.run("port", "lives", "8080").rpartition(":")[2])
     second, third = subnets.choose_block(216, 16)
