@@ -10,12 +10,14 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
 
+from covey.apps.begun_pushes import BegunPush, note_push, noted_pushes
 from covey.apps.names import check_app_name
 from covey.apps.pkt_line import (
     FLUSH,
@@ -146,6 +148,19 @@ class Pushes:
         self._asking: set[asyncio.Task[int | None]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def start(self) -> None:
+        """Ask for the deployments that a killed daemon owes to those who pushed."""
+        for app in self.apps():
+            for push in noted_pushes(self._path(app)):
+                try:
+                    asked = push.update.new in self._target.needed(app)
+                except CoveyError:
+                    continue  # the app has left this node, and its repository goes
+                if asked:
+                    push.forget()
+                else:
+                    self._begin(app, self._path(app), push).heard = False
+
     async def advertise(self, app: str, service: GitService, protocol: str) -> bytes:
         """Return the answer to `info/refs` (gitprotocol-http)."""
         repository = await self._repository(app)
@@ -172,17 +187,20 @@ class Pushes:
         note = f"kept, and not deployed: {app} follows another branch\n" if is_kept else ""
         report = bytearray()
         following = None
+        begun = None if update is None else note_push(repository, update, caller)
         try:
             async with self._host.talk(repository, GitService.PUSH, protocol, passed_on) as answer:
                 async for data in _progress(answer, request, report):
                     yield data
-            if update is not None and accepted(bytes(report), update.ref):
-                following = self._begin(app, repository, update, caller)
-            update = None
+            if begun is not None and accepted(bytes(report), begun.update.ref):
+                following = self._begin(app, repository, begun)
+            elif begun is not None:
+                begun.forget()
+            begun = None
         finally:
-            if update is not None:
+            if begun is not None:
                 # Git may have taken it before its client left.
-                self._begin(app, repository, update, caller).heard = False
+                self._begin(app, repository, begun).heard = False
         if following is not None:
             try:
                 async for data in _shown(following):
@@ -231,16 +249,21 @@ class Pushes:
                 return update
         return None
 
-    def _begin(self, app: str, repository: Path, update: RefUpdate, caller: str) -> _Following:
-        following = _Following(update.ref)
+    def _begin(self, app: str, repository: Path, push: BegunPush) -> _Following:
+        following = _Following(push.update.ref)
         # The branch has moved already: whoever stops meanwhile must not lose its deployment.
-        asking = asyncio.create_task(self._deploy(app, repository, update, caller, following))
+        asking = asyncio.create_task(self._deploy(app, repository, push, following))
         self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
-        task = asyncio.create_task(self._run(app, repository, update, asking, following))
+        asking.add_done_callback(partial(self._asked, push))
+        task = asyncio.create_task(self._run(app, repository, push.update, asking, following))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return following
+
+    def _asked(self, push: BegunPush, asking: asyncio.Task[int | None]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            push.forget()
 
     async def _run(
         self,
@@ -282,9 +305,10 @@ class Pushes:
             _log.warning("the repository of %s is not tidied: %s", app, error)
 
     async def _deploy(
-        self, app: str, repository: Path, update: RefUpdate, caller: str, following: _Following
+        self, app: str, repository: Path, push: BegunPush, following: _Following
     ) -> int | None:
         """Ask for a deployment unless another push has moved the branch on meanwhile."""
+        update = push.update
         # One after the other, so that the deployment asked for last is of the branch's last commit.
         async with self._turns.setdefault(app, asyncio.Lock()):
             if not await self._host.set_ref(repository, update.ref, update.new, update.new):
@@ -298,7 +322,7 @@ class Pushes:
             await self._host.set_head(repository, update.ref)
             message = await self._host.message(repository, update.new)
             branch = update.ref.removeprefix(_HEADS)
-            return await self._target.deploy(app, branch, update.new, message, caller)
+            return await self._target.deploy(app, branch, update.new, message, push.caller)
 
 
 def _ending(request: PushRequest, report: bytes, note: str) -> Iterator[bytes]:

@@ -98,6 +98,7 @@ class NodeHosting:
         await self.routes.start()
         await self.jobs.start()
         self.apps.start(self._services)
+        self.pushes.start()
         await self.webhooks.start(self._services)
 
     async def stop(self) -> None:

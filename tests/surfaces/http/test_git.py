@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from covey.apps import push_operations
+from covey.apps.begun_pushes import note_push
 from covey.apps.pkt_line import RefUpdate
 from covey.apps.pushes import Pushes
 from covey.engines.git import serving
@@ -276,7 +277,8 @@ def test_a_node_that_stops_asks_for_what_was_pushed_before(site: Site) -> None:
         site.target.before = asyncio.Event()
         site.target.gate = asyncio.Event()
         update = RefUpdate("refs/heads/main", "0" * 40, commit)
-        pushes._begin("shop", site.work.path / ".git", update, "ada")
+        push = note_push(site.work.path / ".git", update, "ada")
+        pushes._begin("shop", site.work.path / ".git", push)
         stopping = asyncio.create_task(pushes.stop())
         await asyncio.sleep(0)
         site.target.before.set()
@@ -285,6 +287,41 @@ def test_a_node_that_stops_asks_for_what_was_pushed_before(site: Site) -> None:
     site.running.run(push_and_stop())
     assert [push[2] for push in site.target.pushes] == [commit]
     assert site.target.ended == 0
+
+
+def test_a_node_that_was_killed_asks_for_what_was_pushed_before(site: Site) -> None:
+    site.target.wanted = False
+    site.work.commit({"a": "1"})
+    site.git("push", site.url(), "main")
+    commit = site.work.commit({"a": "2"})
+    site.git("push", site.url(), "main")
+    repository = site.repositories / "shop.git"
+    notes = repository / "covey-pushes"
+    assert list(notes.iterdir()) == []
+    site.target.wanted = True
+
+    async def owed(new: str) -> None:
+        note_push(repository, RefUpdate("refs/heads/main", "0" * 40, new), "ada")
+        (notes / "torn").write_bytes(b"{")
+        pushes = Pushes(site.repositories, GitPrograms(8 << 20), site.target)
+        pushes.start()
+        await pushes.stop()
+        assert list(notes.iterdir()) == []
+
+    site.running.run(owed(site.work.git("rev-parse", "HEAD^")))
+    assert site.target.pushes == []
+    for _ in range(2):  # the second time, only the note was left
+        site.running.run(owed(commit))
+    assert [(push[2], push[4]) for push in site.target.pushes] == [(commit, "ada")]
+
+
+def test_a_push_that_cannot_be_noted_is_refused_whole(site: Site) -> None:
+    site.work.commit({"a": "1"})
+    site.git("push", site.url(), "main:side")
+    (site.repositories / "shop.git" / "covey-pushes").write_text("in the way")
+    site.git("push", site.url(), "main", status=None)
+    assert "refs/heads/main" not in site.refs()
+    assert site.target.pushes == []
 
 
 def test_what_a_push_changed_is_told_and_may_not_matter(site: Site) -> None:
