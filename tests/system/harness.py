@@ -68,6 +68,11 @@ class Node:
         return (COVEY,)
 
     @property
+    def daemon_command(self) -> tuple[str, ...]:
+        """The words that run its daemon."""
+        return (*self.command, "up")
+
+    @property
     def key_file(self) -> Path:
         """The key file that unlocks it unattended."""
         return self.home.parent / f"{self.name}.key"
@@ -113,7 +118,7 @@ class Node:
         """Start the daemon and wait until it serves."""
         log = (self.home.parent / f"{self.name}.out").open("a")
         self.process = subprocess.Popen(
-            [*self.command, "up"],
+            self.daemon_command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -233,8 +233,8 @@ class KillableNode(Node):
     """A node whose daemon can be told to kill itself at a step of a job."""
 
     @property
-    def command(self) -> tuple[str, ...]:
-        """The words that run `covey`, with the trap where one is set."""
+    def daemon_command(self) -> tuple[str, ...]:
+        """The words that run its daemon, with the trap where one is set."""
         if "KILL_AT" in self.settings:
             return (sys.executable, "-m", "tests.system.kill_at_step")
-        return super().command
+        return super().daemon_command

@@ -1,4 +1,4 @@
-"""Runs `covey` so that its daemon kills itself at a step of a deployment, once.
+"""Runs a daemon that kills itself at a step of a deployment, once.
 
 KILL_AT is `before STEP`, `within STEP` (a moment after its begin) or `after STEP` (its work is done
 and not recorded); KILLED is a file that is made then, and turns the trap off.
@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from covey.__main__ import main
 from covey.jobs.run import LiveRun
 from covey.wiring.process import run as run_daemon
 
@@ -45,8 +44,6 @@ def _set_trap() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["up"]:
-        sys.exit(main())
     _set_trap()
     # `covey up` replaces its process by this one.
     sys.exit(run_daemon(None, as_json=False))
