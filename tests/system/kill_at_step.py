@@ -1,7 +1,7 @@
 """Runs a daemon that kills itself at a step of a deployment, once.
 
 KILL_AT is `before STEP`, `within STEP` (a moment after its begin) or `after STEP` (its work is done
-and not recorded); KILLED is a file that is made then, and turns the trap off.
+and not recorded); KILLED is a file that is made then: while it is there, the trap is off.
 """
 
 from __future__ import annotations

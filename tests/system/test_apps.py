@@ -333,18 +333,18 @@ def test_secrets_reach_the_app_and_nothing_else(host: Host):
 def test_the_daemon_may_be_killed_at_any_step(
     fleet: Fleet, session_podman: Podman, when: str, step: str
 ):
-    with new_host(fleet, session_podman) as host:
+    killed = fleet.directory / "killed"
+    killed.touch()
+    trap = {"KILL_AT": f"{when} {step}", "KILLED": str(killed)}
+    with new_host(fleet, session_podman, **trap) as host:
         config = {
             "domains": plain("killed"),
             "release": "sleep 0.4",
             "deploy": {"watch": "1s", "strategy": "blue-green", "drain": "1s"},
         }
         host.deploy(host.app("killed", "v1", **config))
+        killed.unlink()
         node = host.node
-        node.stop()
-        killed = fleet.directory / "killed"
-        node.settings |= {"KILL_AT": f"{when} {step}", "KILLED": str(killed)}
-        node.start()
 
         async def under_load() -> set[str]:
             async with load(host.http, "killed.localhost", clients=1) as clients:
