@@ -149,6 +149,27 @@ async def test_a_build_that_is_cut_short_leaves_nothing(
     assert list((home / "state").rglob("*.json")) == []
 
 
+async def test_a_build_whose_container_lost_its_description_leaves_nothing(
+    podman: Podman, home: Path, app: Path
+):
+    engine = make_podman_engine(podman, home)
+    await engine.version()
+    before = podman.leftovers()
+    lasting = "sleep 54318"
+    request = BuildRequest(app, TAG, NODE, dockerfile_text=f"FROM {WEB}\nRUN {lasting}\n")
+    building = asyncio.create_task(engine.build(request, lambda _: None))
+    await until(lambda: building.done() or processes_with(lasting))
+    place = "overlay-containers/*/userdata/buildah.json"
+    [description] = (podman.root / "storage").glob(place)
+    description.unlink()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert processes_with(lasting) == []
+    assert podman.leftovers() == before
+    await engine.close()
+
+
 async def test_the_next_daemon_clears_what_a_killed_one_left(podman: Podman, home: Path, app: Path):
     before = podman.leftovers()
     script = f"""

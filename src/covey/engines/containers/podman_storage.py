@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from covey.engines.containers.api import Api, RefusalError
 MARK = "COVEY_BUILD"
 """The build argument that holds a build's mark; nothing declares it, so no step sees it."""
 
+_WORKING_NAME = re.compile(r"-working-container(-\d+)?$")
 _T = TypeVar("_T")
 
 
@@ -25,6 +27,7 @@ class Working(msgspec.Struct, frozen=True):
 
     id: str
     layer: str = ""
+    names: list[str] | None = None
 
 
 class _Layer(msgspec.Struct):
@@ -66,6 +69,19 @@ class PodmanStorage:
         layers |= {one.id for one in _read(self.run / name / "volatile-layers.json", _Layer)}
         return [one for one in new if one.layer not in layers and not self._has_files(one)]
 
+    def nameless(self, known: set[str]) -> list[Working]:
+        """List the builds' containers but those known that do not tell whose they are.
+
+        Each is one for a moment, while it is made; and what a full disk left half removed.
+        """
+        return [
+            one
+            for one in self.containers()
+            if one.id not in known
+            and any(_WORKING_NAME.search(name) for name in one.names or ())
+            and self._builder(one) is None
+        ]
+
     def _userdata(self, container: Working) -> Path:
         return self.graph / f"{self.driver}-containers" / container.id / "userdata"
 
@@ -78,12 +94,15 @@ class PodmanStorage:
             return True
 
     def _mark(self, container: Working) -> str | None:
+        builder = self._builder(container)
+        return None if builder is None else (builder.arguments or {}).get(MARK)
+
+    def _builder(self, container: Working) -> _Builder | None:
         try:
             content = (self._userdata(container) / "buildah.json").read_bytes()
-            builder = msgspec.json.decode(content, type=_Builder)
+            return msgspec.json.decode(content, type=_Builder)
         except (OSError, msgspec.DecodeError):
             return None
-        return (builder.arguments or {}).get(MARK)
 
 
 async def find_storage(api: Api) -> PodmanStorage | None:

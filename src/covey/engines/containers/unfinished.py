@@ -10,13 +10,19 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from covey.engines.containers.api import Api, RefusalError
 from covey.engines.containers.images import label_filter
-from covey.engines.containers.podman_storage import find_storage, kill_in
+from covey.engines.containers.podman_storage import (
+    PodmanStorage,
+    Working,
+    find_storage,
+    kill_in,
+)
 from covey.errors import CoveyError, StorageError
 
 _WITHIN_S = 10.0
@@ -40,11 +46,12 @@ class BuildJournal:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._store: PodmanStorage | None = None
 
     async def begin(self, api: Api, labels: Mapping[str, str], *, podman: bool) -> Record:
         """Note a build; raises `StorageError` if that cannot be done."""
         before = await _untagged(api, labels)
-        store = await find_storage(api) if podman else None
+        store = await self._storage(api) if podman else None
         there = None if store is None else await asyncio.to_thread(store.containers)
         containers = None if there is None else [one.id for one in there]
         record = Record(secrets.token_hex(16), dict(labels), sorted(before), containers)
@@ -77,12 +84,17 @@ class BuildJournal:
 
     async def clear(self, api: Api, record: Record, *, podman: bool) -> None:
         """End and remove all that a build left, and forget it."""
-        if podman:
-            await _end_steps(api, record)
+        if podman and (store := await self._storage(api)) is not None:
+            await _end_steps(api, store, record)
         for image in await _untagged(api, record.labels) - set(record.before):
             with contextlib.suppress(RefusalError):
                 await api.call("DELETE", f"/images/{image}", {"force": False})
         self.end(record)
+
+    async def _storage(self, api: Api) -> PodmanStorage | None:
+        # Asked once: Podman may not answer while its disk is full.
+        self._store = self._store or await find_storage(api)
+        return self._store
 
     def _file(self, record: Record) -> Path:
         return self._directory / f"{record.mark}.json"
@@ -101,24 +113,41 @@ async def _untagged(api: Api, labels: Mapping[str, str]) -> set[str]:
     return {one["Id"] for one in listed if wanted <= (one.get("Labels") or {}).items()}
 
 
-async def _end_steps(api: Api, record: Record) -> None:
+async def _end_steps(api: Api, store: PodmanStorage, record: Record) -> None:
     """Kill what a build runs until Podman has given it up; remove what nobody gives up."""
-    store = await find_storage(api)
-    if store is None:
-        return
     known = None if record.containers is None else set(record.containers)
     loop = asyncio.get_running_loop()
     began = loop.time()
+    since: dict[str, float] = {}
     calm = 0
     while calm < _CALM_LOOKS and loop.time() - began < _WITHIN_S:
-        working = await asyncio.to_thread(store.marked, record.mark)
-        husks = [] if known is None else await asyncio.to_thread(store.husks, known)
-        calm = 0 if working or husks else calm + 1
-        await asyncio.to_thread(kill_in, {one.layer for one in working})
-        late = loop.time() - began > _PATIENCE_S
-        for one in [*husks, *(working if late else ())]:
+        found = await asyncio.to_thread(_left, store, record.mark, known)
+        now = loop.time()
+        since = {one.id: since.get(one.id, now) for one in found.nameless}
+        lost = [one for one in found.nameless if now - since[one.id] > _PATIENCE_S]
+        late = [*lost, *(found.working if now - began > _PATIENCE_S else ())]
+        calm = calm + 1 if found == _Left() else 0
+        await asyncio.to_thread(kill_in, {one.layer for one in (*found.working, *lost)})
+        for one in (*found.husks, *late):
             await _remove(api, one.id)
         await asyncio.sleep(_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """The containers of a build, those emptied by it, and those that may be its."""
+
+    working: tuple[Working, ...] = ()
+    husks: tuple[Working, ...] = ()
+    nameless: tuple[Working, ...] = ()
+
+
+def _left(store: PodmanStorage, mark: str, known: set[str] | None) -> _Left:
+    working = tuple(store.marked(mark))
+    if known is None:
+        return _Left(working)
+    husks = tuple(store.husks(known))
+    return _Left(working, husks, tuple(one for one in store.nameless(known) if one not in husks))
 
 
 async def _remove(api: Api, container: str) -> None:
