@@ -187,7 +187,7 @@ class Pushes:
         note = f"kept, and not deployed: {app} follows another branch\n" if is_kept else ""
         report = bytearray()
         following = None
-        begun = None if update is None else note_push(repository, update, caller)
+        begun = await _noted(repository, update, caller)
         try:
             async with self._host.talk(repository, GitService.PUSH, protocol, passed_on) as answer:
                 async for data in _progress(answer, request, report):
@@ -333,6 +333,12 @@ def _ending(request: PushRequest, report: bytes, note: str) -> Iterator[bytes]:
         yield banded(PACK, report) + FLUSH if report else FLUSH
     elif report:
         yield report
+
+
+async def _noted(repository: Path, update: RefUpdate | None, caller: str) -> BegunPush | None:
+    if update is None:
+        return None
+    return await asyncio.to_thread(note_push, repository, update, caller)
 
 
 def _is_branch(update: RefUpdate) -> bool:

@@ -28,6 +28,7 @@ class Working(msgspec.Struct, frozen=True):
     id: str
     layer: str = ""
     names: list[str] | None = None
+    metadata: str = ""
 
 
 class _Layer(msgspec.Struct):
@@ -72,14 +73,16 @@ class PodmanStorage:
     def nameless(self, known: set[str]) -> list[Working]:
         """List the builds' containers but those known that do not tell whose they are.
 
-        Each is one for a moment, while it is made; and what a full disk left half removed.
+        Each is one for a moment, while it is made; and what a full disk left half removed. Those
+        of people, however they are called, tell who made them in metadata.
         """
         return [
             one
             for one in self.containers()
             if one.id not in known
+            and not one.metadata
             and any(_WORKING_NAME.search(name) for name in one.names or ())
-            and self._builder(one) is None
+            and not self._description(one).exists()
         ]
 
     def _userdata(self, container: Working) -> Path:
@@ -93,16 +96,15 @@ class PodmanStorage:
         except OSError:
             return True
 
-    def _mark(self, container: Working) -> str | None:
-        builder = self._builder(container)
-        return None if builder is None else (builder.arguments or {}).get(MARK)
+    def _description(self, container: Working) -> Path:
+        return self._userdata(container) / "buildah.json"
 
-    def _builder(self, container: Working) -> _Builder | None:
+    def _mark(self, container: Working) -> str | None:
         try:
-            content = (self._userdata(container) / "buildah.json").read_bytes()
-            return msgspec.json.decode(content, type=_Builder)
+            builder = msgspec.json.decode(self._description(container).read_bytes(), type=_Builder)
         except (OSError, msgspec.DecodeError):
             return None
+        return (builder.arguments or {}).get(MARK)
 
 
 async def find_storage(api: Api) -> PodmanStorage | None:
