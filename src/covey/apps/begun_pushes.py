@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from covey.apps.pkt_line import RefUpdate
-from covey.errors import StorageError
+from covey.fleet.private_file import replace_private_file
 
 _PLACE = "covey-pushes"
 
@@ -39,18 +38,9 @@ class BegunPush:
 def note_push(repository: Path, update: RefUpdate, caller: str) -> BegunPush:
     """Note a push durably, before git is given it. Raises `StorageError`."""
     push = BegunPush(update, caller, repository / _PLACE / secrets.token_hex(8))
-    try:
+    with contextlib.suppress(OSError):  # not its parents: the app may be gone by now
         push.file.parent.mkdir(mode=0o700, exist_ok=True)
-        with push.file.open("xb") as file:
-            file.write(msgspec.json.encode(_Note(update, caller)))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        push.forget()
-        raise StorageError(
-            f"The push cannot be noted: {error.strerror}.",
-            hint="Free some space in Covey's data directory, and push again.",
-        ) from error
+    replace_private_file(push.file, msgspec.json.encode(_Note(update, caller)))
     return push
 
 
@@ -59,7 +49,10 @@ def noted_pushes(repository: Path) -> Iterator[BegunPush]:
     for file in sorted((repository / _PLACE).glob("*")):
         try:
             note = msgspec.json.decode(file.read_bytes(), type=_Note)
-        except (OSError, msgspec.MsgspecError):
-            BegunPush(RefUpdate("", "", ""), "", file).forget()  # git was not given it yet
+        except msgspec.MsgspecError:
+            with contextlib.suppress(OSError):
+                file.unlink()  # it was cut short: git was not given that push yet
+        except OSError:
+            continue
         else:
             yield BegunPush(note.update, note.caller, file)

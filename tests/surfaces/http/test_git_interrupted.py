@@ -7,11 +7,15 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
+
+import pytest
 
 from covey.apps.begun_pushes import note_push
 from covey.apps.pkt_line import RefUpdate
 from covey.apps.pushes import Pushes
 from covey.engines.git.serving import GitPrograms
+from covey.errors import StorageError
 from tests.surfaces.http.git_site import Site
 
 
@@ -115,6 +119,12 @@ def test_a_node_that_was_killed_asks_for_what_was_pushed_before(site: Site) -> N
     for _ in range(2):  # the second time, only the note was left
         site.running.run(owed(commit))
     assert [(push[2], push[4]) for push in site.target.pushes] == [(commit, "ada")]
+
+
+def test_a_push_makes_no_repository_of_an_app_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        note_push(tmp_path / "gone.git", RefUpdate("refs/heads/main", "0" * 40, "1" * 40), "ada")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_push_that_cannot_be_noted_is_refused_whole(site: Site) -> None:
